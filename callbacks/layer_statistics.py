@@ -1,0 +1,147 @@
+"""LayerStatistics: what happens in each layer during real, compiled training."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..statistics.layers import LayerFilter, check_filter, measured_layers
+from ..statistics.observe import require_tensorflow
+from ..statistics.profile import Profile
+from .schedule import Schedule, UpdateFreq
+from .watched_step import WatchedStep
+from .writers import BackgroundWriter, open_log_dir
+
+
+class LayerStatistics(keras.callbacks.Callback):
+    """Measures activations, gradients, weights and BatchNormalization of each layer while a model trains.
+
+    The numbers are those of the real training step on the real batch: no probe data, no second pass through the network,
+    and the training ends in the same bits as without the callback. Steps that are not watched are run by the function that
+    Keras itself compiled.
+
+    Args:
+        log_dir: folder for a TensorBoard event file and `profiles.jsonl`, which `Profile.read` reads; written while the
+            training runs, at most about two seconds behind. Default `None`: the history is kept in memory only.
+        update_freq: which steps to watch, as in `keras.callbacks.TensorBoard`: an integer n watches steps n, 2n, 3n, ...
+            counted over all calls of `fit`; `"batch"` every step; `"epoch"` (the default, since it costs next to nothing)
+            the last step of each epoch, or the first where the data do not say how many batches they have.
+        histograms: whether to take histograms. They cost little; leave them out to save disk.
+        layers: which layers to watch: a regular expression searched for in the layer's path, or a callable that takes the
+            layer. Default `None`: all.
+
+    Attributes:
+        history: the Profiles made so far, oldest first.
+
+    Raises:
+        ValueError: an argument out of its range; when training starts: a filter that chooses no layer, a backend other than
+            TensorFlow, a model replicated by a distribution strategy.
+        OSError: when training starts: a log_dir that cannot be written to. A disk that fails later stops the writing, with
+            one warning, and not the training.
+
+    Example:
+        >>> import numpy as np, keras, keras_initlab as kil
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> model.compile("sgd", "mse")
+        >>> statistics = kil.callbacks.LayerStatistics(update_freq=2)
+        >>> x, y = np.ones((40, 3), "float32"), np.ones((40, 2), "float32")
+        >>> _ = model.fit(x, y, batch_size=8, verbose=0, callbacks=[statistics])
+        >>> [profile.step for profile in statistics.history]
+        [2, 4]
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str] | None = None,
+        update_freq: UpdateFreq = "epoch",
+        histograms: bool = True,
+        layers: LayerFilter = None,
+    ) -> None:
+        super().__init__()
+        require_tensorflow("LayerStatistics")
+        check_filter(layers)
+        if log_dir is not None and not isinstance(log_dir, (str, os.PathLike)):
+            raise ValueError(f"log_dir must be the path of a folder, or None. Received: log_dir={log_dir!r}.")
+        self.log_dir, self.histograms, self.layers = log_dir, histograms, layers
+        self.schedule = Schedule.of(update_freq)
+        self.history: list[Profile] = []
+        self._step = self._epoch_start = 0
+        self._start: dict[int, tuple[Any, float]] = {}
+        self._started: Any = None
+        self._watched: WatchedStep | None = None
+        self._writer: BackgroundWriter | None = None
+        self._told = False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Opens the files and prepares the watched step."""
+        model = self.model
+        replicas = model.distribute_strategy.num_replicas_in_sync
+        if replicas > 1:
+            raise ValueError(
+                f"LayerStatistics watches models on one device. This one is replicated {replicas} times by "
+                f"{type(model.distribute_strategy).__name__}; train it without the strategy, or without the callback."
+            )
+        if model.built:
+            measured_layers(model, self.layers)
+        if self.log_dir is not None and self._writer is None:
+            self._writer, self._told = open_log_dir(self.log_dir), False
+        if self._started is not model:
+            self._started, self._start, self._watched = model, {}, None
+        self._remember_start()
+        if self._watched is None or self._watched.plain is not model.train_function:
+            self._watched = WatchedStep(model, self.layers, self._start, self.histograms)
+        # Steps done in an earlier training count too, so that a resumed run goes on where it was.
+        self._step = max(self._step, int(model.optimizer.iterations))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Notes where the epoch starts."""
+        self._epoch_start = self._step
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Chooses between the plain and the watched step."""
+        first = self._epoch_start + batch + 1
+        last = first + self.model.steps_per_execution - 1
+        if self._watched is not None and self.schedule.due(self._epoch_start, first, last, self.params.get("steps")):
+            self._remember_start()
+            self._watched.arm()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Takes the Profile of a watched step."""
+        self._step = self._epoch_start + batch + 1
+        profile = self._watched.take(self._step) if self._watched is not None else None
+        if profile is not None:
+            self.history.append(profile)
+            if self._writer is not None:
+                self._writer.write(profile)
+        self._tell_failure()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Writes what is left and closes the files."""
+        if self._watched is not None:
+            self._watched.disarm()
+        if self._writer is not None:
+            self._writer.close()
+            self._tell_failure()
+            self._writer = None
+
+    def _remember_start(self) -> None:
+        for variable in self.model.trainable_variables:
+            if id(variable) not in self._start:
+                value = tf.identity(tf.convert_to_tensor(variable))
+                norm = float(np.linalg.norm(np.asarray(tf.cast(value, tf.float64)).ravel()))
+                self._start[id(variable)] = value, norm
+
+    def _tell_failure(self) -> None:
+        if self._writer is not None and self._writer.failure is not None and not self._told:
+            self._told = True
+            warnings.warn(
+                f"LayerStatistics stopped writing to {str(self.log_dir)!r}: {self._writer.failure}. Training goes on, and "
+                "the statistics are kept in callback.history.",
+                RuntimeWarning,
+                stacklevel=2,
+            )

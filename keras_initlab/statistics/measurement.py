@@ -1,0 +1,170 @@
+"""From taps to a Profile: everything that was tapped leaves the device as two packed arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from keras_initlab.statistics.profile import Histograms, Profile
+from keras_initlab.statistics.taps import Tap
+from keras_initlab.statistics.tensor_stats import (
+    RAW,
+    histograms,
+    raw_statistics,
+    sample,
+    saturated_share,
+    widen,
+)
+
+# Tensors up to this size are stacked by shape and measured in one call: for a vector of 256 the call is all the cost.
+_SMALL = 4096
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which row of the packed arrays belongs to which tap.
+
+    Attributes:
+        keys: depth, layer, quantity and variable of each row of the Profile.
+        slots: row of the packed array for each row of the Profile.
+        saturated: for each row of the Profile, the place of its saturated share, or -1.
+        relative: for each row, the row of the packed array or the norm its own norm is set against, or None.
+    """
+
+    keys: tuple[tuple[int, str, str, str | None], ...]
+    slots: tuple[int, ...]
+    saturated: tuple[int, ...]
+    relative: tuple[int | float | None, ...]
+
+
+def pack(taps: Sequence[Tap], read: Callable[[Any], Any], with_histograms: bool) -> tuple[dict[str, Any], Layout]:
+    """Adds the statistics of all taps to the graph (or computes them, when eager).
+
+    Args:
+        taps: in the order of the Profile's rows.
+        read: gives the tensor to read in place of one that belongs to the model.
+        with_histograms: whether histograms are taken.
+
+    Returns:
+        The packed arrays and their layout. A tensor tapped twice is measured once.
+    """
+    tensors: dict[int, Any] = {}
+    for tap in taps:
+        if id(tap.tensor) not in tensors:
+            tensors[id(tap.tensor)] = widen(read(tap.tensor) if _is_of_the_model(tap) else tap.tensor)
+    blocks = _blocks(taps, tensors)
+    slots = {identity: slot for slot, identity in enumerate(i for identities, _ in blocks for i in identities)}
+    bounded = [tap for tap in taps if tap.bounds is not None]
+    places = {id(tap): place for place, tap in enumerate(bounded)}
+    packed = {
+        "raw": tf.concat([raw_statistics(block) for _, block in blocks], axis=0),
+        "saturated": tf.stack(
+            [saturated_share(tensors[id(tap.tensor)], tap.bounds) for tap in bounded if tap.bounds]
+            or [tf.constant(0.0, tf.float64)]
+        ),
+    }
+    if with_histograms:
+        packed["histogram"] = histograms([sample(block) for _, block in blocks])
+    layout = Layout(
+        keys=tuple((tap.depth, tap.layer, tap.quantity, tap.variable) for tap in taps),
+        slots=tuple(slots[id(tap.tensor)] for tap in taps),
+        saturated=tuple(places.get(id(tap), -1) for tap in taps),
+        relative=tuple(_reference(tap.relative_to, slots) for tap in taps),
+    )
+    return packed, layout
+
+
+def _is_of_the_model(tap: Tap) -> bool:
+    return tap.quantity in ("activation", "activation_gradient", "gradient") or tap.variable == "input"
+
+
+def _reference(relative_to: Any, slots: Mapping[int, int]) -> int | float | None:
+    if relative_to is None or isinstance(relative_to, float):
+        return relative_to
+    return slots[id(relative_to)]
+
+
+def _blocks(taps: Sequence[Tap], tensors: Mapping[int, Any]) -> list[tuple[list[int], Any]]:
+    """Tensors as (k, m, u): small ones of one shape together, each large one by itself, in a fixed order."""
+    small: dict[tuple[Any, ...], list[tuple[int, Any]]] = {}
+    blocks: list[tuple[list[int], Any]] = []
+    done: set[int] = set()
+    for tap in taps:
+        identity = id(tap.tensor)
+        if identity in done:
+            continue
+        done.add(identity)
+        x = _by_unit(tensors[identity], tap)
+        size = x.shape.num_elements()
+        if size is not None and size <= _SMALL:
+            small.setdefault((x.dtype, *x.shape), []).append((identity, x))
+        else:
+            blocks.append(([identity], x[tf.newaxis]))
+    for group in small.values():
+        blocks.append(([identity for identity, _ in group], tf.stack([x for _, x in group])))
+    return blocks
+
+
+def _by_unit(x: Any, tap: Tap) -> Any:
+    """The tensor as (values, units)."""
+    rank = len(x.shape)
+    if rank <= 1:
+        # A vector of weights has one value a unit; a vector of outputs is one unit over the batch.
+        return tf.reshape(x, (-1, 1) if tap.quantity == "activation" else (1, -1))
+    axis = tap.unit_axis % rank
+    if axis != rank - 1:
+        x = tf.transpose(x, [*(a for a in range(rank) if a != axis), axis])
+    if x.shape[-1] is None:
+        return tf.reshape(x, (-1, tf.shape(x)[-1]))
+    return tf.reshape(x, (-1, x.shape[-1])) if x.shape[-1] else tf.zeros((1, 0), x.dtype)
+
+
+def unpack(packed: Mapping[str, Any], layout: Layout, step: int) -> Profile:
+    """The Profile of one step, from the packed arrays on the host."""
+    slots = list(layout.slots)
+    raw = np.asarray(packed["raw"])
+    columns = _columns({name: raw[slots, i] for i, name in enumerate(RAW)})
+    keys = layout.keys
+    columns["dead"][[quantity != "activation" for _, _, quantity, _ in keys]] = np.nan
+    shares = np.asarray(packed["saturated"])
+    for row, place in enumerate(layout.saturated):
+        if place >= 0:
+            columns["saturated"][row] = shares[place]
+    norms = raw[:, RAW.index("l2")] * raw[:, RAW.index("scale")]
+    for row, reference in enumerate(layout.relative):
+        if reference is not None:
+            norm = norms[reference] if isinstance(reference, int) else reference
+            columns["relative"][row] = columns["l2"][row] / norm if norm > 0 else np.nan
+    counts = np.asarray(packed["histogram"])[slots] if "histogram" in packed else None
+    return Profile(step, keys, columns, None if counts is None else Histograms.from_counts(counts))
+
+
+def _columns(raw: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
+    """Statistics of the finite values; nan stands for what does not apply."""
+    count, scale = raw["count"], raw["scale"]
+    finite = np.where(count > raw["nonfinite"], count - raw["nonfinite"], np.nan)
+    units = np.where(count > 0, count, np.nan)
+    known = np.where(np.isnan(finite), np.nan, 1.0)
+    mean, square = raw["sum"] / finite, raw["l2"] ** 2 / finite
+    # Equal values have no deviation; what is left of them is the rounding of the two sums.
+    variance = np.where(raw["min"] == raw["max"], 0.0, np.maximum(square - mean**2, 0.0)) * known
+    with np.errstate(invalid="ignore"):
+        bounds = {name: raw[name] * scale * known for name in ("min", "max")}
+    return {
+        "count": count,
+        "mean": mean * scale,
+        "std": np.sqrt(variance) * scale,
+        "rms": np.sqrt(square) * scale,
+        **bounds,
+        "l2": raw["l2"] * scale * known,
+        "zeros": raw["zeros"] / units,
+        "dead": raw["dead"],
+        "saturated": np.full(count.shape, np.nan),
+        "nonfinite": raw["nonfinite"],
+        "relative": np.full(count.shape, np.nan),
+    }

@@ -1,0 +1,281 @@
+"""How layer outputs, what flows back to them, and weight gradients are reached without touching the model.
+
+For the length of one trace (or of one eager step) three things are wrapped: `call` of each measured layer, to note
+its output; `tf.GradientTape.gradient`, to ask for the gradients of those outputs beside those of the weights; and
+`apply` of the optimizer, to see gradients and weights on both sides of the update. Nothing is put into the path from
+the inputs to the new weights: the tensors are only read.
+
+Asking the tape serves better than an identity with a custom gradient in the forward pass: that hides from Keras which
+outputs come from a softmax (the loss goes back to the logits behind it), and keeps the graph optimizer from fusing
+a product with the activation after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_initlab.statistics.layers import MeasuredLayer
+from keras_initlab.statistics.reading import unshared
+from keras_initlab.statistics.tensor_stats import SATURATION_BOUNDS, measurable
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One tensor to be measured.
+
+    Attributes:
+        depth: place of its layer in the order of execution.
+        layer, quantity, variable: as in a Profile.
+        tensor: what is measured.
+        bounds: outside of which its values count as saturated, or None where saturation has no meaning.
+        unit_axis: axis of the units.
+        relative_to: the tensor, or the norm of the tensor, against whose norm the norm of this one is set.
+    """
+
+    depth: int
+    layer: str
+    quantity: str
+    variable: str | None
+    tensor: Any
+    bounds: tuple[float, float] | None = None
+    unit_axis: int = -1
+    relative_to: Any = None
+
+
+class Taps:
+    """Collects the taps of one step.
+
+    Args:
+        entries: the layers to measure.
+        start: value and norm of each weight at the start of training by `id` of the variable, for the displacement.
+        xla: whether the step is compiled by XLA.
+    """
+
+    def __init__(
+        self, entries: list[MeasuredLayer], start: Mapping[int, tuple[Any, float]] | None = None, xla: bool = False
+    ) -> None:
+        self.entries = entries
+        self.start = start or {}
+        # XLA does its own fusing, after TensorFlow's graph optimizer has been left out.
+        self.read = (lambda tensor: tensor) if xla else unshared
+        self.taps: list[Tap] = []
+        self.skipped: dict[str, str] = {}
+        self._depths: dict[str, int] = {}
+        self._calls: dict[str, int] = {}
+        self._outputs: list[Tap] = []
+        self._before: dict[int, Any] = {}
+        self._scale: Any = None
+
+    @contextlib.contextmanager
+    def watch(self, optimizer: Any) -> Iterator[None]:
+        """Notes what passes through the layers, and through the optimizer if there is one, while the context lasts."""
+        self._read_weights()
+        with contextlib.ExitStack() as stack:
+            for entry in self.entries:
+                stack.enter_context(_replaced(entry.layer, "call", self._tapped_call(entry)))
+            stack.enter_context(self._tapped_tape())
+            if optimizer is not None:
+                # 1, or the factor that mixed precision multiplies the loss by; gradients carry it up to the optimizer.
+                one = tf.constant(1.0)
+                scaled = optimizer.scale_loss(one)
+                self._scale = None if scaled is one else tf.cast(scaled, tf.float32)
+                stack.enter_context(_replaced(optimizer, "apply", self._tapped_apply(optimizer)))
+            yield
+
+    def in_order(self) -> list[Tap]:
+        """All taps by depth; weights of layers that were not called come last."""
+        return sorted(self.taps, key=lambda tap: tap.depth)
+
+    # -- layers -----------------------------------------------------------------------------------------------------
+
+    def _tapped_call(self, entry: MeasuredLayer) -> Any:
+        call = entry.layer.call
+        graph = _graph()
+
+        @functools.wraps(call)
+        def tapped(*args: Any, **kwargs: Any) -> Any:
+            batchnorm = isinstance(entry.layer, keras.layers.BatchNormalization)
+            moving = _moving_statistics(entry.layer) if batchnorm else {}
+            outputs = call(*args, **kwargs)
+            if _graph() is not graph:
+                self.skipped.setdefault(entry.path, "it runs inside a loop or a function of its own")
+                return outputs
+            path = self._note_outputs(entry, outputs)
+            if batchnorm and path is not None:
+                inputs = args[0] if args else kwargs["inputs"]
+                self._note_batchnorm(entry.layer, path, inputs, kwargs.get("mask"), moving)
+            return outputs
+
+        return tapped
+
+    def _note_outputs(self, entry: MeasuredLayer, outputs: Any) -> str | None:
+        leaves = tf.nest.flatten(outputs)
+        if entry.composite and all(any(t is tap.tensor for tap in self._outputs) for t in leaves):
+            return None  # a container: its output is that of the last layer inside it
+        number = self._calls[entry.path] = self._calls.get(entry.path, 0) + 1
+        path = entry.path if number == 1 else f"{entry.path}#{number}"
+        depth = len(self._depths)
+        self._depths[path] = depth
+        for index, tensor in enumerate(leaves):
+            if not measurable(tensor):
+                self.skipped.setdefault(path, f"its output is no float tensor but {_describe(tensor)}")
+                continue
+            variable = None if len(leaves) == 1 else f"output_{index}"
+            tap = Tap(
+                depth, path, "activation", variable, tensor, _saturation(entry.layer), _unit_axis(entry.layer, tensor)
+            )
+            self.taps.append(tap)
+            self._outputs.append(tap)
+        return path
+
+    def _note_batchnorm(self, layer: Any, path: str, inputs: Any, mask: Any, moving: dict[str, Any]) -> None:
+        depth = self._depths[path]
+        axes = [axis for axis in range(len(inputs.shape)) if axis != layer.axis % len(inputs.shape)]
+        wide = tf.cast(inputs, tf.float64)
+        if mask is None:
+            mean, variance = tf.nn.moments(wide, axes)
+        else:
+            weights = tf.broadcast_to(tf.cast(mask, tf.float64)[..., tf.newaxis], tf.shape(wide))
+            mean, variance = tf.nn.weighted_moments(wide, axes, weights)
+        old_mean, old_variance = (tf.cast(moving[name], tf.float64) for name in ("moving_mean", "moving_variance"))
+        values = {
+            "batch_mean": mean,
+            "batch_variance": variance,
+            **moving,
+            "mean_drift": (mean - old_mean) / tf.sqrt(old_variance + layer.epsilon),
+            "variance_ratio": (variance + layer.epsilon) / (old_variance + layer.epsilon),
+        }
+        self.taps.append(Tap(depth, path, "batchnorm", "input", inputs, unit_axis=layer.axis))
+        self.taps.extend(
+            Tap(depth, path, "batchnorm", name, tf.cast(value, tf.float32))
+            for name, value in values.items()
+        )
+
+    # -- gradients and weights ----------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _tapped_tape(self) -> Iterator[None]:
+        original, thread = tf.GradientTape.gradient, threading.get_ident()
+
+        def gradient(tape: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != thread or not self._outputs:
+                return original(tape, target, sources, *args, **kwargs)
+            flat = tf.nest.flatten(sources)
+            outputs = list(self._outputs)
+            found = original(tape, target, [*flat, *(tap.tensor for tap in outputs)], *args, **kwargs)
+            for tap, value in zip(outputs, found[len(flat) :], strict=True):
+                if measurable(value):
+                    self._note_gradient(tap.depth, tap.layer, "activation_gradient", tap.variable, value, tap.unit_axis)
+            return tf.nest.pack_sequence_as(sources, found[: len(flat)])
+
+        tf.GradientTape.gradient = gradient
+        try:
+            yield
+        finally:
+            tf.GradientTape.gradient = original
+
+    def _note_gradient(
+        self, depth: int, layer: str, quantity: str, variable: str | None, value: Any, unit_axis: int = -1
+    ) -> None:
+        if isinstance(value, tf.IndexedSlices):
+            value = tf.convert_to_tensor(value)
+        if self._scale is not None:
+            value = self.read(value) / tf.cast(self._scale, value.dtype)
+        self.taps.append(Tap(depth, layer, quantity, variable, value, unit_axis=unit_axis))
+
+    def _weights(self) -> Iterator[tuple[int, str, str, Any]]:
+        for entry in self.entries:
+            depth = self._depths.get(entry.path, len(self._depths))
+            for name, variable in entry.variables.items():
+                yield depth, entry.path, name, variable
+
+    def _read_weights(self) -> None:
+        for _, _, _, variable in self._weights():
+            self._before[id(variable)] = tf.convert_to_tensor(variable)
+
+    def note_weights(self, gradients: dict[int, Any], after: bool) -> None:
+        """Notes each weight as it was before the step, its gradient and where it has moved.
+
+        Args:
+            gradients: by `id` of the variable.
+            after: whether the weights have been updated since.
+        """
+        for depth, layer, name, variable in self._weights():
+            before = self._before.get(id(variable))
+            if before is None:
+                continue
+            self.taps.append(Tap(depth, layer, "weight", name, before))
+            gradient = gradients.get(id(variable))
+            if gradient is not None:
+                self._note_gradient(depth, layer, "gradient", name, gradient)
+            if after and variable.trainable:
+                update = tf.convert_to_tensor(variable) - before
+                self.taps.append(Tap(depth, layer, "update", name, update, relative_to=before))
+            start = self.start.get(id(variable))
+            if start is not None:
+                origin, norm = start
+                self.taps.append(Tap(depth, layer, "displacement", name, before - origin, relative_to=norm))
+
+    def _tapped_apply(self, optimizer: Any) -> Any:
+        apply = optimizer.apply
+
+        @functools.wraps(apply)
+        def tapped(grads: Any, trainable_variables: Any = None) -> Any:
+            grads = list(grads)
+            variables = optimizer._trainable_variables if trainable_variables is None else list(trainable_variables)
+            result = apply(grads, trainable_variables)
+            pairs = zip(variables, grads, strict=True)
+            self.note_weights({id(v): g for v, g in pairs if g is not None}, after=True)
+            return result
+
+        return tapped
+
+
+# -- small things -------------------------------------------------------------------------------------------------------
+
+
+def _graph() -> Any:
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+@contextlib.contextmanager
+def _replaced(target: Any, name: str, value: Any) -> Iterator[None]:
+    """Sets an attribute of an instance past its class's attribute tracking, and puts back what was there."""
+    missing = object()
+    saved = vars(target).get(name, missing)
+    vars(target)[name] = value
+    try:
+        yield
+    finally:
+        if saved is missing:
+            del vars(target)[name]
+        else:
+            vars(target)[name] = saved
+
+
+def _moving_statistics(layer: Any) -> dict[str, Any]:
+    return {name: tf.convert_to_tensor(getattr(layer, name)) for name in ("moving_mean", "moving_variance")}
+
+
+def _saturation(layer: Any) -> tuple[float, float] | None:
+    """Bounds of the activation that makes the layer's output; the gates inside LSTM and GRU are not its output."""
+    if isinstance(layer, keras.layers.RNN) and not isinstance(layer, keras.layers.SimpleRNN):
+        return None
+    return SATURATION_BOUNDS.get(getattr(getattr(layer, "activation", None), "__name__", ""))
+
+
+def _unit_axis(layer: Any, tensor: Any) -> int:
+    channels_first = getattr(layer, "data_format", None) == "channels_first" and len(tensor.shape) > 2
+    return 1 if channels_first else -1
+
+
+def _describe(value: Any) -> str:
+    return f"{value.dtype.name}" if isinstance(value, tf.Tensor) else type(value).__name__
