@@ -62,7 +62,7 @@ def event_of(profile: Profile) -> Any:
     if profile.histograms is not None:
         tables = tensorboard_buckets(profile.histograms)
         for place, row in enumerate(histograms, start=len(scalars)):
-            values[place].tensor.tensor_content = tables[row].tobytes()
+            values[place].tensor.tensor_content = tables[profile.histograms.runs[row]].tobytes()
     for place in reversed(absent):
         del values[place]
     return event
@@ -99,7 +99,7 @@ def tag_of(key: tuple[int, str, str, str | None]) -> str:
 
 
 def tensorboard_buckets(histograms: Histograms) -> npt.NDArray[np.float64]:
-    """Histograms as TensorBoard's histogram tab takes them: (tensors, buckets, [left, right, count])."""
+    """Histograms as TensorBoard's histogram tab takes them: (runs, buckets, [left, right, count])."""
     tensors = len(histograms.starts) - 1
     rows = np.repeat(np.arange(tensors), np.diff(histograms.starts))
     distance = histograms.bins.astype(np.int64) - ZERO_BIN

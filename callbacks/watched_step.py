@@ -67,10 +67,11 @@ class WatchedStep:
         return result["logs"]
 
     def _tapped_train_step(self, data: Any) -> dict[str, Any]:
-        taps = Taps(measured_layers(self.model, self.layers), self.start, xla=bool(self.model.jit_compile))
+        xla = bool(self.model.jit_compile)
+        taps = Taps(measured_layers(self.model, self.layers), self.start, xla)
         with taps.watch(self.model.optimizer):
             logs = self._train_step(data)
-        packed, layout = pack(taps.in_order(), taps.read, self.histograms)
+        packed, layout = pack(taps.in_order(), taps.read, self.histograms, shortcut=not xla)
         if layout not in self._layouts:
             name_skipped(taps.skipped)
             self._layouts.append(layout)

@@ -50,28 +50,31 @@ class Argument:
 
 @dataclass(frozen=True)
 class Real(Argument):
-    """A real number from ``low`` to ``high``; with ``unbounded``, infinity and None (written so in JSON) too."""
+    """A real number from ``low`` to ``high``; or the one infinity that ``no_bound`` names, which is None in JSON."""
 
     low: float = -_LARGEST
     high: float = _LARGEST
-    unbounded: bool = False
-    mend: str = ""
+    no_bound: float | None = None
+    mend: str = "Pass a Python or NumPy number in that range."
 
     @property
     def allowed(self) -> str:  # type: ignore[override]
         """What the error says."""
-        return f"a number from {self.low:g} to {self.high:g}" + (", or None for no bound" if self.unbounded else "")
+        return f"a number from {self.low:g} to {self.high:g}" + (
+            "" if self.no_bound is None else f", or None (or {self.no_bound}) for no bound"
+        )
 
     @property
     def wrong(self) -> tuple[Any, ...]:  # type: ignore[override]
         """Values that must be refused."""
         just_outside = (math.nextafter(self.low, -math.inf), math.nextafter(self.high, math.inf))
-        infinite = () if self.unbounded else (math.inf, -math.inf, None)
-        return (*just_outside, *infinite, math.nan, True, "1", [1.0], 1j, 10**400)
+        infinite = {math.inf, -math.inf} - {self.no_bound}
+        nothing = (None,) if self.no_bound is None else ()
+        return (*just_outside, *infinite, *nothing, math.nan, True, "1", [1.0], 1j, 10**400)
 
     def check(self, name: str, value: Any) -> float | None:
         """Return a float, or None for no bound."""
-        if self.unbounded and value is None:
+        if self.no_bound is not None and value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise self.refuse(TypeError, name, value)
@@ -79,7 +82,7 @@ class Real(Argument):
             number = float(value)
         except OverflowError:
             number = math.nan
-        if self.unbounded and math.isinf(number) and not isinstance(value, numbers.Integral):
+        if number == self.no_bound:
             return None
         if not self.low <= number <= self.high:
             raise self.refuse(ValueError, name, value)

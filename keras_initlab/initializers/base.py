@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
-import numpy as np
 
 from keras_initlab.initializers.arguments import Argument
 
@@ -67,8 +66,8 @@ class Initializer(keras.initializers.Initializer):
         return secrets.randbelow(2**31 - 2) if seed is None else seed
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, as JSON can hold them."""
-        names = inspect.signature(type(self)).parameters
+        """Return the constructor's declared arguments, as JSON can hold them."""
+        names = [name for name in inspect.signature(type(self)).parameters if name in self.arguments]
         return {name: self.arguments[name].to_config(getattr(self, name)) for name in names}
 
     def __repr__(self) -> str:
@@ -78,7 +77,7 @@ class Initializer(keras.initializers.Initializer):
     # copy and pickle go through the config too. A SeedGenerator holds a module, which neither of them can take.
     def __reduce__(self) -> tuple[Any, ...]:
         seed = getattr(self, "seed", None)
-        place = np.array(seed.state) if isinstance(seed, keras.random.SeedGenerator) else None
+        place = seed.state.numpy() if isinstance(seed, keras.random.SeedGenerator) else None
         return _rebuild, (type(self), self.get_config(), place)
 
 

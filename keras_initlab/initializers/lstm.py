@@ -38,7 +38,7 @@ class LSTMForgetBias(Initializer):
         ValueError: An argument is out of range; when called, if the shape is not (4 · units,).
 
     Reference:
-        Gers, Schmidhuber & Cummins (2000), Learning to forget: continual prediction with LSTM, section 4, for the
+        Gers, Schmidhuber & Cummins (2000), Learning to forget: continual prediction with LSTM, section 3, for the
         positive bias; Jozefowicz, Zaremba & Sutskever (2015), An empirical exploration of recurrent network
         architectures, section 2.2, for the value 1.
 

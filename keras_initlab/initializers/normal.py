@@ -13,7 +13,8 @@ from keras_initlab.initializers.registry import register
 __all__ = ["RandomNormal", "TruncatedNormal"]
 
 # Further out, neighbouring float32 numbers lie further apart than the law is wide (1/a).
-_BOUND = Real(low=-1e3, high=1e3, unbounded=True)
+_LOWER = Real(low=-1e3, high=1e3, no_bound=-math.inf)
+_UPPER = Real(low=-1e3, high=1e3, no_bound=math.inf)
 
 
 @register(mean=0.5, stddev=0.25, seed=7)
@@ -28,7 +29,8 @@ class RandomNormal(Initializer):
             network wants ``HeNormal`` or ``LecunNormal`` instead.
         seed: An integer from 0 to 2**32 − 1 (NumPy's too) repeats the same values at each call with the same shape; a
             ``keras.random.SeedGenerator`` advances; None (the default) draws anew at each call, from the operating
-            system's entropy (under ``tf.function``: at each trace). On TensorFlow, Keras takes seeds modulo 2**31 − 2.
+            system's entropy (under ``tf.function``: at each trace). On TensorFlow, Keras takes seeds modulo 2**31 − 2,
+            and XLA draws other values from a seed than the interpreter does.
 
     Any shape, any float dtype; drawn in float32 or wider and cast once.
 
@@ -89,7 +91,7 @@ class TruncatedNormal(Initializer):
         True
     """
 
-    arguments: ClassVar = {"mean": Real(), "stddev": Real(low=0.0), "lower": _BOUND, "upper": _BOUND, "seed": Seed()}
+    arguments: ClassVar = {"mean": Real(), "stddev": Real(low=0.0), "lower": _LOWER, "upper": _UPPER, "seed": Seed()}
     mean: float
     stddev: float
     lower: float | None

@@ -100,4 +100,4 @@ def _mills_series(degree: int) -> NDArray[np.float64]:
     """
     t = chebyshev.chebpts1(degree + 1)
     x = 4.0 * (1.0 + t) / (1.0 - t)
-    return chebyshev.chebfit(t, (1.0 + x) * mills_ratio(x), degree)
+    return np.asarray(chebyshev.chebfit(t, (1.0 + x) * mills_ratio(x), degree), "float64")

@@ -74,7 +74,9 @@ def _chosen(entry: MeasuredLayer, layers: LayerFilter) -> bool:
 
 
 def _children(layer: Any) -> list[Any]:
-    return [] if isinstance(layer, keras.layers.RNN) else list(layer._flatten_layers(include_self=False, recursive=False))
+    return (
+        [] if isinstance(layer, keras.layers.RNN) else list(layer._flatten_layers(include_self=False, recursive=False))
+    )
 
 
 def _walk(layer: Any, parent: Any, seen: set[int] | None = None) -> Iterator[tuple[Any, Any]]:
@@ -123,7 +125,4 @@ def _is_weight(layer: Any, variable: Any) -> bool:
 def _variable_names(variables: list[Any]) -> dict[str, Any]:
     """`kernel`, `bias`; where two of one layer share a name (stacked cells), the path that tells them apart."""
     names = [v.name for v in variables]
-    return {
-        (v.name if names.count(v.name) == 1 else "/".join(v.path.split("/")[-2:])): v
-        for v in variables
-    }
+    return {(v.name if names.count(v.name) == 1 else "/".join(v.path.split("/")[-2:])): v for v in variables}

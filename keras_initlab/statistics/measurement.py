@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_initlab.statistics.profile import Histograms, Profile
 from keras_initlab.statistics.taps import Tap
 from keras_initlab.statistics.tensor_stats import (
-    RAW,
+    Raw,
     histograms,
     raw_statistics,
     sample,
@@ -42,13 +42,16 @@ class Layout:
     relative: tuple[int | float | None, ...]
 
 
-def pack(taps: Sequence[Tap], read: Callable[[Any], Any], with_histograms: bool) -> tuple[dict[str, Any], Layout]:
+def pack(
+    taps: Sequence[Tap], read: Callable[[Any], Any], with_histograms: bool, shortcut: bool
+) -> tuple[dict[str, Any], Layout]:
     """Adds the statistics of all taps to the graph (or computes them, when eager).
 
     Args:
         taps: in the order of the Profile's rows.
         read: gives the tensor to read in place of one that belongs to the model.
         with_histograms: whether histograms are taken.
+        shortcut: as in `raw_statistics`.
 
     Returns:
         The packed arrays and their layout. A tensor tapped twice is measured once.
@@ -62,7 +65,9 @@ def pack(taps: Sequence[Tap], read: Callable[[Any], Any], with_histograms: bool)
     bounded = [tap for tap in taps if tap.bounds is not None]
     places = {id(tap): place for place, tap in enumerate(bounded)}
     packed = {
-        "raw": tf.concat([raw_statistics(block) for _, block in blocks], axis=0),
+        "raw": tf.stack(
+            [tf.concat(x, axis=0) for x in zip(*(raw_statistics(b, shortcut) for _, b in blocks), strict=True)]
+        ),
         "saturated": tf.stack(
             [saturated_share(tensors[id(tap.tensor)], tap.bounds) for tap in bounded if tap.bounds]
             or [tf.constant(0.0, tf.float64)]
@@ -127,44 +132,42 @@ def _by_unit(x: Any, tap: Tap) -> Any:
 def unpack(packed: Mapping[str, Any], layout: Layout, step: int) -> Profile:
     """The Profile of one step, from the packed arrays on the host."""
     slots = list(layout.slots)
-    raw = np.asarray(packed["raw"])
-    columns = _columns({name: raw[slots, i] for i, name in enumerate(RAW)})
-    keys = layout.keys
-    columns["dead"][[quantity != "activation" for _, _, quantity, _ in keys]] = np.nan
+    raw = Raw(*np.asarray(packed["raw"]))
+    columns = _columns(Raw(*(column[slots] for column in raw)))
+    columns["dead"][[quantity != "activation" for _, _, quantity, _ in layout.keys]] = np.nan
     shares = np.asarray(packed["saturated"])
-    for row, place in enumerate(layout.saturated):
+    norms = raw.l2 * raw.scale
+    for row, (place, reference) in enumerate(zip(layout.saturated, layout.relative, strict=True)):
         if place >= 0:
             columns["saturated"][row] = shares[place]
-    norms = raw[:, RAW.index("l2")] * raw[:, RAW.index("scale")]
-    for row, reference in enumerate(layout.relative):
         if reference is not None:
             norm = norms[reference] if isinstance(reference, int) else reference
             columns["relative"][row] = columns["l2"][row] / norm if norm > 0 else np.nan
-    counts = np.asarray(packed["histogram"])[slots] if "histogram" in packed else None
-    return Profile(step, keys, columns, None if counts is None else Histograms.from_counts(counts))
+    taken = Histograms.from_counts(np.asarray(packed["histogram"]), slots) if "histogram" in packed else None
+    return Profile(step, layout.keys, columns, taken)
 
 
-def _columns(raw: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
+def _columns(raw: Raw) -> dict[str, npt.NDArray[np.float64]]:
     """Statistics of the finite values; nan stands for what does not apply."""
-    count, scale = raw["count"], raw["scale"]
-    finite = np.where(count > raw["nonfinite"], count - raw["nonfinite"], np.nan)
-    units = np.where(count > 0, count, np.nan)
-    known = np.where(np.isnan(finite), np.nan, 1.0)
-    mean, square = raw["sum"] / finite, raw["l2"] ** 2 / finite
+    some = np.where(raw.count > 0, raw.count, np.nan)
+    finite = np.where(raw.count > raw.nonfinite, raw.count - raw.nonfinite, np.nan)
+    known = np.where(np.isnan(finite), np.nan, 1.0) * raw.scale
+    mean, square = raw.sum / finite, raw.l2**2 / finite
     # Equal values have no deviation; what is left of them is the rounding of the two sums.
-    variance = np.where(raw["min"] == raw["max"], 0.0, np.maximum(square - mean**2, 0.0)) * known
+    variance = np.where(raw.min == raw.max, 0.0, np.maximum(square - mean**2, 0.0))
     with np.errstate(invalid="ignore"):
-        bounds = {name: raw[name] * scale * known for name in ("min", "max")}
+        low, high = raw.min * known, raw.max * known
     return {
-        "count": count,
-        "mean": mean * scale,
-        "std": np.sqrt(variance) * scale,
-        "rms": np.sqrt(square) * scale,
-        **bounds,
-        "l2": raw["l2"] * scale * known,
-        "zeros": raw["zeros"] / units,
-        "dead": raw["dead"],
-        "saturated": np.full(count.shape, np.nan),
-        "nonfinite": raw["nonfinite"],
-        "relative": np.full(count.shape, np.nan),
+        "count": raw.count,
+        "mean": mean * known,
+        "std": np.sqrt(variance) * known,
+        "rms": np.sqrt(square) * known,
+        "min": low,
+        "max": high,
+        "l2": raw.l2 * known,
+        "zeros": (raw.count - raw.nonzero) / some,
+        "dead": raw.dead.copy(),
+        "saturated": np.full(some.shape, np.nan),
+        "nonfinite": raw.nonfinite,
+        "relative": np.full(some.shape, np.nan),
     }

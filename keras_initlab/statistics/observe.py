@@ -17,9 +17,7 @@ from keras_initlab.statistics.profile import Profile
 from keras_initlab.statistics.taps import Taps
 
 
-def observe(
-    model: keras.Model, x: Any, y: Any = None, *, training: bool = True, layers: LayerFilter = None
-) -> Profile:
+def observe(model: keras.Model, x: Any, y: Any = None, *, training: bool = True, layers: LayerFilter = None) -> Profile:
     """Measures every layer of a model on one batch, without training it.
 
     With targets the loss that the model was compiled with is differentiated, and the Profile has gradients too. Weights,
@@ -64,7 +62,7 @@ def observe(
         variables = list(model.trainable_variables)
         found = [] if loss is None else tape.gradient(loss, variables)
         taps.note_weights({id(v): g for v, g in zip(variables, found, strict=False) if g is not None}, after=False)
-    packed, layout = pack(taps.in_order(), lambda tensor: tensor, with_histograms=True)
+    packed, layout = pack(taps.in_order(), lambda tensor: tensor, with_histograms=True, shortcut=False)
     name_skipped(taps.skipped)
     optimizer = getattr(model, "optimizer", None)
     return unpack(packed, layout, int(optimizer.iterations) if optimizer is not None else 0)

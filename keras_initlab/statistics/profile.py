@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,13 @@ from keras_initlab.statistics.schema import (
     BIN_EDGES,
     COLUMNS,
     COUNTS,
+    DEVICE_BINS,
     FILE_NAME,
-    FINITE_BINS,
     KEYS,
     QUANTITIES,
     STATISTICS,
+    STORED_BIN,
     VERSION,
-    ZERO_BIN,
-    ZERO_BINS,
 )
 
 Key = tuple[int, str, str, str | None]
@@ -31,36 +30,55 @@ Key = tuple[int, str, str, str | None]
 
 @dataclass(frozen=True)
 class Histograms:
-    """Histograms of several tensors: the bins of `schema` that are not empty, one run of them a tensor.
+    """Histograms of several tensors: the bins of `schema` that are not empty, a run of them for each tensor.
 
     Attributes:
-        starts: where the run of each tensor starts, and at last where the last one ends.
+        runs: which run is that of each row of the Profile; rows of one tensor share theirs.
+        starts: where each run starts, and at last where the last one ends.
         bins: number of each bin in `schema.BIN_EDGES`.
         counts: values in each bin.
     """
 
-    starts: npt.NDArray[np.int64]
+    runs: npt.NDArray[np.int32]
+    starts: npt.NDArray[np.int32]
     bins: npt.NDArray[np.uint16]
     counts: npt.NDArray[np.int32]
 
     @classmethod
-    def from_counts(cls, counts: npt.NDArray[np.int32]) -> Histograms:
-        """From the counts that the device took, a row for each tensor; values that are not finite are left out."""
-        stored = counts[:, FINITE_BINS]
-        stored[:, ZERO_BIN] = counts[:, ZERO_BINS].sum(axis=1)
-        rows, bins = np.nonzero(stored)
-        return cls(np.searchsorted(rows, np.arange(len(counts) + 1)), bins.astype(np.uint16), stored[rows, bins])
-
-    def run(self, row: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int32]]:
-        """Bins and counts of one tensor."""
-        part = slice(self.starts[row], self.starts[row + 1])
-        return self.bins[part], self.counts[part]
+    def from_counts(cls, counts: npt.NDArray[np.int32], runs: Sequence[int]) -> Histograms:
+        """From the counts that the device took, in order; values that are not finite are left out."""
+        rows, places = np.divmod(np.flatnonzero(counts), DEVICE_BINS)
+        found, bins = counts[rows, places], STORED_BIN[places]
+        # Zeros of both signs share a bin, and stand next to each other.
+        first = (bins >= 0) & np.append(True, (np.diff(bins) != 0) | (np.diff(rows) != 0))[: len(bins)]
+        owner = np.cumsum(first) - 1
+        sums = np.bincount(owner[bins >= 0], weights=found[bins >= 0], minlength=int(first.sum()))
+        starts = np.searchsorted(rows[first], np.arange(len(counts) + 1))
+        return cls(
+            np.asarray(runs, np.int32), starts.astype(np.int32), bins[first].astype(np.uint16), sums.astype(np.int32)
+        )
 
     def buckets(self, row: int) -> list[list[float]]:
-        """Lower edge, upper edge and count of each bin of one tensor that is not empty, from left to right."""
-        bins, counts = self.run(row)
-        edges = BIN_EDGES[bins].tolist()
-        return [[low, high, count] for (low, high), count in zip(edges, counts.tolist(), strict=True)]
+        """Lower edge, upper edge and count of each bin of one row that is not empty, from left to right."""
+        part = slice(self.starts[self.runs[row]], self.starts[self.runs[row] + 1])
+        edges = BIN_EDGES[self.bins[part]].tolist()
+        return [[low, high, count] for (low, high), count in zip(edges, self.counts[part].tolist(), strict=True)]
+
+    def to_dict(self) -> dict[str, str]:
+        """The arrays in base64, little endian: as numbers they would be most of the work of writing a Profile."""
+        return {f.name: _encode(getattr(self, f.name), _HISTOGRAM_TYPES[f.name]) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, str]) -> Histograms:
+        """What `to_dict` wrote."""
+        return cls(**{name: np.frombuffer(b64decode(data[name]), dtype) for name, dtype in _HISTOGRAM_TYPES.items()})
+
+
+_HISTOGRAM_TYPES = {"runs": "<i4", "starts": "<i4", "bins": "<u2", "counts": "<i4"}
+
+
+def _encode(array: npt.NDArray[Any], dtype: str) -> str:
+    return b64encode(array.astype(dtype).tobytes()).decode()
 
 
 class Profile:
@@ -87,8 +105,8 @@ class Profile:
     | saturated | `activation` of tanh, sigmoid and their hard forms: share of the values where the slope is under 2 % of
       the steepest (|tanh| ≥ .99, sigmoid ≤ .005 or ≥ .995, hard forms at their bounds) |
     | relative | `update`: ‖update‖ / ‖weight‖; `displacement`: ‖displacement‖ / ‖weight at the start‖ |
-    | histogram | list of [lower edge, upper edge, count], 2 bins an octave, zero by itself; of at most 4096 values
-      evenly spread over the tensor, of all where they are fewer |
+    | histogram | list of [lower edge, upper edge, count], 2 bins an octave, zero by itself; of every value in tensors of
+      up to 8191 values, in larger ones of about 4096 |
 
     Example:
         >>> import numpy as np, keras, keras_initlab as kil
@@ -175,8 +193,7 @@ class Profile:
         }
         data.update((name, _to_python(name, column)) for name, column in self.statistics.items())
         if self.histograms is not None:
-            runs = [self.histograms.run(i) for i in range(len(self))]
-            data["histogram"] = {"bins": [b.tolist() for b, _ in runs], "counts": [c.tolist() for _, c in runs]}
+            data["histogram"] = self.histograms.to_dict()
         return data
 
     @classmethod
@@ -195,13 +212,7 @@ class Profile:
         statistics = {
             name: np.array([np.nan if v is None else v for v in data[name]], np.float64) for name in STATISTICS
         }
-        histograms = None
-        if "histogram" in data:
-            bins, counts = data["histogram"]["bins"], data["histogram"]["counts"]
-            starts = np.cumsum([0, *map(len, bins)])
-            histograms = Histograms(
-                starts, np.array(sum(bins, []), np.uint16), np.array(sum(counts, []), np.int32)
-            )
+        histograms = Histograms.from_dict(data["histogram"]) if "histogram" in data else None
         return cls(data["step"], keys, statistics, histograms)
 
     @classmethod
@@ -284,8 +295,10 @@ class Profile:
 def _to_python(name: str, column: npt.NDArray[np.float64]) -> list[Any]:
     """Counts as int, what does not apply as None."""
     if name in COUNTS:
-        return [int(value) for value in column]
-    return [None if math.isnan(value) else value for value in column.tolist()]
+        return column.astype(np.int64).tolist()
+    values = column.astype(object)
+    values[np.isnan(column)] = None
+    return values.tolist()
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -141,7 +141,8 @@ class Taps:
         axes = [axis for axis in range(len(inputs.shape)) if axis != layer.axis % len(inputs.shape)]
         wide = tf.cast(inputs, tf.float64)
         if mask is None:
-            mean, variance = tf.nn.moments(wide, axes)
+            mean = tf.reduce_mean(wide, axes)
+            variance = tf.reduce_mean(tf.square(wide), axes) - tf.square(mean)
         else:
             weights = tf.broadcast_to(tf.cast(mask, tf.float64)[..., tf.newaxis], tf.shape(wide))
             mean, variance = tf.nn.weighted_moments(wide, axes, weights)
@@ -155,8 +156,7 @@ class Taps:
         }
         self.taps.append(Tap(depth, path, "batchnorm", "input", inputs, unit_axis=layer.axis))
         self.taps.extend(
-            Tap(depth, path, "batchnorm", name, tf.cast(value, tf.float32))
-            for name, value in values.items()
+            Tap(depth, path, "batchnorm", name, tf.cast(value, tf.float32)) for name, value in values.items()
         )
 
     # -- gradients and weights ----------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Statistical checks of drawn values, each with a stated chance of refusing a right law.
 
-A check takes ``alpha``, that chance. The default is that of five standard deviations of a normal law; a sweep divides it by the
-number of its checks (union bound).
+A check takes ``alpha``, that chance. The default is that of five standard deviations of a normal law; a sweep divides
+it by the number of its checks (union bound).
 """
 
 import math

@@ -1,0 +1,131 @@
+"""Seeds: an integer repeats, a generator advances, None draws anew, and nothing global is read or changed."""
+
+import copy
+import pickle
+import random
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_initlab.initializers import REGISTRY, HeNormal, Orthogonal, RandomNormal
+
+SEEDED = sorted(name for name, entry in REGISTRY.items() if entry.seeded)
+
+
+def draw(initializer, shape):
+    return np.asarray(initializer(shape))
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_the_three_kinds_of_seed(name):
+    entry = REGISTRY[name]
+    fixed = entry.make(seed=3)
+    assert (draw(fixed, entry.shape) == draw(fixed, entry.shape)).all()
+    assert (draw(fixed, entry.shape) == draw(entry.make(seed=np.int64(3)), entry.shape)).all()
+    assert (draw(fixed, entry.shape) != draw(entry.make(seed=4), entry.shape)).any()
+
+    advancing = entry.make(seed=keras.random.SeedGenerator(3))
+    first, second = draw(advancing, entry.shape), draw(advancing, entry.shape)
+    assert (first == draw(fixed, entry.shape)).all()
+    assert (first != second).any()
+
+    anew = entry.make(seed=None)
+    assert (draw(anew, entry.shape) != draw(anew, entry.shape)).any()
+
+
+def test_keras_refuses_a_numpy_integer():
+    with pytest.raises(ValueError, match="seed"):
+        keras.initializers.RandomNormal(seed=np.int64(3))
+
+
+@pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**32 - 1, np.uint32(2**32 - 1)])
+def test_the_ends_of_the_range(seed):
+    assert (draw(HeNormal(seed), (4, 4)) == draw(HeNormal(seed), (4, 4))).all()
+
+
+def sequence(between):
+    """What every global generator gives after a known seed, with something done in between."""
+    keras.utils.set_random_seed(5)
+    tf.random.set_global_generator(tf.random.Generator.from_seed(5))
+    between()
+    return [
+        random.random(),
+        np.random.rand(),
+        float(keras.random.normal(())),
+        float(tf.random.normal(())),
+        float(tf.random.get_global_generator().normal(())),
+    ]
+
+
+def test_no_global_random_state_is_changed():
+    def use_everything():
+        for name in SEEDED:
+            entry = REGISTRY[name]
+            for seed in (None, 3, generator):
+                initializer = entry.make(seed=seed)
+                initializer(entry.shape)
+                copy.deepcopy(initializer).clone()
+
+    generator = keras.random.SeedGenerator(1)
+    assert sequence(use_everything) == sequence(lambda: None)
+
+
+def test_keras_changes_the_generator_of_python():
+    assert sequence(keras.initializers.RandomNormal)[0] != sequence(lambda: None)[0]
+
+
+def test_no_global_random_state_is_read():
+    draws = []
+    for _ in range(2):
+        keras.utils.set_random_seed(5)
+        draws.append(draw(RandomNormal(), (8,)))
+    assert (draws[0] != draws[1]).any()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_goes_on_where_its_original_was(copied):
+    original = HeNormal(seed=keras.random.SeedGenerator(3))
+    draw(original, (4,))
+    twin = copied(original)
+    assert (draw(original, (4,)) == draw(twin, (4,))).all()
+    # And from there each goes its own way.
+    draw(original, (4,))
+    assert twin.seed is not original.seed
+    assert (draw(original, (4,)) != draw(twin, (4,))).any()
+
+
+def test_a_generator_without_a_seed_is_copied_with_its_place():
+    original = HeNormal(seed=keras.random.SeedGenerator())
+    assert (draw(copy.deepcopy(original), (4,)) == draw(original, (4,))).all()
+
+
+def test_a_clone_starts_its_generator_again():
+    original = HeNormal(seed=keras.random.SeedGenerator(3))
+    first = draw(original, (4,))
+    assert (draw(original.clone(), (4,)) == first).all()
+
+
+@pytest.mark.parametrize("name", sorted(set(REGISTRY) - {"Orthogonal"}))
+def test_inside_a_compiled_function(name):
+    entry = REGISTRY[name]
+    eager = draw(entry.make(), entry.shape)
+    # The graph optimizer may contract products and sums, which moves the last bits.
+    np.testing.assert_allclose(tf.function(lambda: entry.make()(entry.shape))(), eager, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["HeNormal", "RandomNormal", "GlorotUniform", "LSTMForgetBias"])
+def test_under_xla(name):
+    """TensorFlow gives other random numbers there, of the same law; a seed repeats them."""
+    entry = REGISTRY[name]
+    compiled = tf.function(lambda: entry.make()(entry.shape), jit_compile=True)
+    values, eager = compiled().numpy(), draw(entry.make(), entry.shape)
+    assert (values == compiled().numpy()).all()
+    assert values.std() == pytest.approx(eager.std(), rel=0.3)
+
+
+@pytest.mark.parametrize("method", ["qr", "svd"])
+def test_orthogonal_inside_a_graph(method):
+    traced = tf.function(lambda: Orthogonal(seed=1, method=method)((6, 4)))
+    np.testing.assert_allclose(traced(), draw(Orthogonal(seed=1, method=method), (6, 4)), atol=1e-6)
