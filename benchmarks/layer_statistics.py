@@ -1,7 +1,7 @@
 """Cost of watching: training time with LayerStatistics as a ratio to the same training without it.
 
-20 layers of Dense(256) + BatchNormalization + ReLU, batch 128. The settings take turns, a few steps each, so that a machine
-that others use slows all of them alike; the median of the ratios to the neighbouring plain turn is shown.
+20 layers of Dense(256) + BatchNormalization + ReLU, batch 128. The settings take turns, a few steps each, so that a
+machine that others use slows all of them alike; the median of the ratios to the neighbouring plain turn is shown.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ STEPS, TURNS = 100, 8
 
 
 def network() -> keras.Model:
+    """The network, compiled."""
     layers: list[keras.Layer] = [keras.Input((WIDTH,))]
     for seed in range(DEPTH):
         dense = keras.layers.Dense(WIDTH, kernel_initializer=kil.HeNormal(seed=seed))
@@ -49,6 +50,7 @@ def setting(callbacks: list[keras.callbacks.Callback]) -> Callable[[], float]:
 
 
 def main() -> dict[str, float]:
+    """Prints the table; returns the median ratios."""
     with tempfile.TemporaryDirectory() as folder:
         plain = setting([])
         watched = {

@@ -21,27 +21,31 @@ from .writers import BackgroundWriter, open_log_dir
 class LayerStatistics(keras.callbacks.Callback):
     """Measures activations, gradients, weights and BatchNormalization of each layer while a model trains.
 
-    The numbers are those of the real training step on the real batch: no probe data, no second pass through the network,
-    and the training ends in the same bits as without the callback. Steps that are not watched are run by the function that
-    Keras itself compiled.
+    The numbers are those of the real training step on the real batch: no probe data, no second pass through the
+    network, and the training ends in the same bits as without the callback. Steps that are not watched are run by the
+    function that Keras itself compiled.
 
     Args:
         log_dir: folder for a TensorBoard event file and `profiles.jsonl`, which `Profile.read` reads; written while the
             training runs, at most about two seconds behind. Default `None`: the history is kept in memory only.
-        update_freq: which steps to watch, as in `keras.callbacks.TensorBoard`: an integer n watches steps n, 2n, 3n, ...
-            counted over all calls of `fit`; `"batch"` every step; `"epoch"` (the default, since it costs next to nothing)
-            the last step of each epoch, or the first where the data do not say how many batches they have.
+        update_freq: which steps to watch, as in `keras.callbacks.TensorBoard`: an integer n watches steps n, 2n, 3n,
+        ...
+            counted over all calls of `fit`; `"batch"` every step; `"epoch"` (the default, since it costs next to
+            nothing) the last step of each epoch, or the first where the data do not say how many batches they have.
         histograms: whether to take histograms. They cost little; leave them out to save disk.
-        layers: which layers to watch: a regular expression searched for in the layer's path, or a callable that takes the
+        layers: which layers to watch: a regular expression searched for in the layer's path, or a callable that takes
+        the
             layer. Default `None`: all.
 
     Attributes:
         history: the Profiles made so far, oldest first.
 
     Raises:
-        ValueError: an argument out of its range; when training starts: a filter that chooses no layer, a backend other than
+        ValueError: an argument out of its range; when training starts: a filter that chooses no layer, a backend
+        other than
             TensorFlow, a model replicated by a distribution strategy.
-        OSError: when training starts: a log_dir that cannot be written to. A disk that fails later stops the writing, with
+        OSError: when training starts: a log_dir that cannot be written to. A disk that fails later stops the writing,
+        with
             one warning, and not the training.
 
     Example:
@@ -60,7 +64,7 @@ class LayerStatistics(keras.callbacks.Callback):
         log_dir: str | os.PathLike[str] | None = None,
         update_freq: UpdateFreq = "epoch",
         histograms: bool = True,
-        layers: LayerFilter = None,
+        layers: LayerFilter | None = None,
     ) -> None:
         super().__init__()
         require_tensorflow("LayerStatistics")
@@ -92,7 +96,8 @@ class LayerStatistics(keras.callbacks.Callback):
             self._writer, self._told = open_log_dir(self.log_dir), False
         if self._started is not model:
             self._started, self._start, self._watched = model, {}, None
-        self._remember_start()
+        if model.built:
+            self._remember_start()
         if self._watched is None or self._watched.plain is not model.train_function:
             self._watched = WatchedStep(model, self.layers, self._start, self.histograms)
         # Steps done in an earlier training count too, so that a resumed run goes on where it was.
@@ -107,8 +112,9 @@ class LayerStatistics(keras.callbacks.Callback):
         first = self._epoch_start + batch + 1
         last = first + self.model.steps_per_execution - 1
         if self._watched is not None and self.schedule.due(self._epoch_start, first, last, self.params.get("steps")):
-            self._remember_start()
             self._watched.arm()
+        if not self.model.built:
+            self._build_first()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Takes the Profile of a watched step."""
@@ -136,12 +142,25 @@ class LayerStatistics(keras.callbacks.Callback):
                 norm = float(np.linalg.norm(np.asarray(tf.cast(value, tf.float64)).ravel()))
                 self._start[id(variable)] = value, norm
 
+    def _build_first(self) -> None:
+        """Has a model without weights yet built before its first step: what it starts from is gone after it."""
+        chosen = self.model.train_function
+
+        def build_and_run(iterator: Any) -> Any:
+            self.model.train_function = chosen
+            x, *_ = keras.utils.unpack_x_y_sample_weight(iterator.element_spec)
+            self.model(keras.tree.map_structure(lambda spec: keras.KerasTensor(spec.shape, spec.dtype.name), x))
+            self._remember_start()
+            return chosen(iterator)
+
+        self.model.train_function = build_and_run
+
     def _tell_failure(self) -> None:
         if self._writer is not None and self._writer.failure is not None and not self._told:
             self._told = True
             warnings.warn(
-                f"LayerStatistics stopped writing to {str(self.log_dir)!r}: {self._writer.failure}. Training goes on, and "
-                "the statistics are kept in callback.history.",
+                f"LayerStatistics stopped writing to {str(self.log_dir)!r}: {self._writer.failure}. Training goes on, "
+                "and the statistics are kept in callback.history.",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 UpdateFreq = int | Literal["batch", "epoch"]
 
@@ -31,7 +31,7 @@ class Schedule:
         if update_freq == "batch":
             return cls(1)
         try:
-            every = -1 if isinstance(update_freq, bool) else operator.index(cast(int, update_freq))
+            every = -1 if isinstance(update_freq, bool) else operator.index(update_freq)
         except TypeError:
             every = -1
         if every < 1:
@@ -46,7 +46,8 @@ class Schedule:
 
         Args:
             epoch_start: steps done before this epoch.
-            first, last: the steps that the execution makes, counted from 1 over the whole training.
+            first: the first step that the execution makes, counted from 1 over the whole training.
+            last: the last one.
             steps: steps in an epoch; `None` where nobody knows yet.
         """
         if self.every is not None:

@@ -14,8 +14,8 @@ import tensorflow as tf
 from ..statistics.profile import Histograms, Profile
 from ..statistics.schema import BIN_EDGES, ZERO_BIN
 
-# Group of tags, quantity, variable (None for any), statistic. Not all that a Profile holds: a page that shows everything
-# shows nothing. The JSON lines beside the event file have the rest.
+# Group of tags, quantity, variable (None for any), statistic. Not all that a Profile holds: a page that shows
+# everything shows nothing. The JSON lines beside the event file have the rest.
 SCALARS = (
     ("activation_mean", "activation", None, "mean"),
     ("activation_std", "activation", None, "std"),

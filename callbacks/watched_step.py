@@ -28,7 +28,7 @@ class WatchedStep:
     """
 
     def __init__(
-        self, model: Any, layers: LayerFilter, start: Mapping[int, tuple[Any, float]], histograms: bool
+        self, model: Any, layers: LayerFilter | None, start: Mapping[int, tuple[Any, float]], histograms: bool
     ) -> None:
         self.model, self.layers, self.start, self.histograms = model, layers, start, histograms
         self.plain = model.train_function

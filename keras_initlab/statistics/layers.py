@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-LayerFilter = str | Callable[[Any], bool] | None
+LayerFilter = str | Callable[[Any], bool]
 
 
 @dataclass
@@ -29,7 +29,7 @@ class MeasuredLayer:
     composite: bool = False
 
 
-def measured_layers(model: Any, layers: LayerFilter = None) -> list[MeasuredLayer]:
+def measured_layers(model: Any, layers: LayerFilter | None = None) -> list[MeasuredLayer]:
     """The layers of a model that can be measured, inner ones before those that contain them.
 
     The cells of a recurrent layer run inside its loop, where nothing can be read, so their weights are listed with it.
@@ -49,7 +49,7 @@ def measured_layers(model: Any, layers: LayerFilter = None) -> list[MeasuredLaye
     return chosen
 
 
-def check_filter(layers: LayerFilter) -> None:
+def check_filter(layers: LayerFilter | None) -> None:
     """Refuses what is no filter.
 
     Raises:
@@ -67,7 +67,7 @@ def check_filter(layers: LayerFilter) -> None:
         raise ValueError(f"layers={layers!r} is not a regular expression: {error}.") from error
 
 
-def _chosen(entry: MeasuredLayer, layers: LayerFilter) -> bool:
+def _chosen(entry: MeasuredLayer, layers: LayerFilter | None) -> bool:
     if layers is None:
         return True
     return re.search(layers, entry.path) is not None if isinstance(layers, str) else bool(layers(entry.layer))

@@ -17,19 +17,22 @@ from keras_initlab.statistics.profile import Profile
 from keras_initlab.statistics.taps import Taps
 
 
-def observe(model: keras.Model, x: Any, y: Any = None, *, training: bool = True, layers: LayerFilter = None) -> Profile:
+def observe(
+    model: keras.Model, x: Any, y: Any = None, *, training: bool = True, layers: LayerFilter | None = None
+) -> Profile:
     """Measures every layer of a model on one batch, without training it.
 
-    With targets the loss that the model was compiled with is differentiated, and the Profile has gradients too. Weights,
-    moving statistics, metrics and random state are afterwards what they were.
+    With targets the loss that the model was compiled with is differentiated, and the Profile has gradients too.
+    Weights, moving statistics, metrics and random state are afterwards what they were.
 
     Args:
         model: a Keras model; one that is not built yet is built by the batch.
         x: inputs of one batch, as the model takes them: an array, or a list or dictionary of arrays.
         y: targets of the batch; by default none, and no gradients.
-        training: whether layers run as in training (BatchNormalization by the batch's own statistics, dropout on), which
-            is what a network meets when it learns. With `False` a BatchNormalization that has seen no data yet shows its
-            start values, not the network.
+        training: whether layers run as in training (BatchNormalization by the batch's own statistics, dropout on),
+        which
+            is what a network meets when it learns. With `False` a BatchNormalization that has seen no data yet shows
+            its start values, not the network.
         layers: which layers to measure: a regular expression searched for in the layer's path, or a callable that takes
             the layer; by default all.
 

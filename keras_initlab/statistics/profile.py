@@ -92,7 +92,8 @@ class Profile:
     | step | training steps done when this one ends; 0 before training |
     | depth | place of the layer in the order of execution, from 0 |
     | layer | path of the layer; `#2` marks the second call of a shared layer |
-    | quantity | `activation` (the layer's output), `activation_gradient` (of the loss with respect to it), `weight`
+    | quantity | `activation` (the layer's output), `activation_gradient` (of the loss with respect to it, where it
+      flows: not before the first trainable weight, nor into a softmax whose logits the loss takes), `weight`
       (before the step's update), `gradient`, `update` (new weight less old), `displacement` (weight less weight at the
       start of training), `batchnorm` |
     | variable | name of the weight; in `batchnorm`: `input`, `batch_mean`, `batch_variance`, `moving_mean`,
@@ -102,10 +103,12 @@ class Profile:
     | mean, std, rms, min, max, l2 | of the finite values; std divides by count, l2 = √Σx², rms = l2 / √count |
     | zeros | share of the values that are zero |
     | dead | `activation`: share of the units that are zero for the whole batch |
-    | saturated | `activation` of tanh, sigmoid and their hard forms: share of the values where the slope is under 2 % of
+    | saturated | `activation` of tanh, sigmoid and their hard forms: share of the values where the slope is under 2 %
+    of
       the steepest (|tanh| ≥ .99, sigmoid ≤ .005 or ≥ .995, hard forms at their bounds) |
     | relative | `update`: ‖update‖ / ‖weight‖; `displacement`: ‖displacement‖ / ‖weight at the start‖ |
-    | histogram | list of [lower edge, upper edge, count], 2 bins an octave, zero by itself; of every value in tensors of
+    | histogram | list of [lower edge, upper edge, count], 2 bins an octave, zero by itself; of every value in tensors
+    of
       up to 8191 values, in larger ones of about 4096 |
 
     Example:
@@ -205,8 +208,8 @@ class Profile:
         """
         if data["version"] > VERSION:
             raise ValueError(
-                f"This Profile was written in version {data['version']} of the format, and this release of keras_initlab "
-                f"reads versions up to {VERSION}. Install a newer keras_initlab."
+                f"This Profile was written in version {data['version']} of the format, and this release of "
+                f"keras_initlab reads versions up to {VERSION}. Install a newer keras_initlab."
             )
         keys = list(zip(data["depth"], data["layer"], data["quantity"], data["variable"], strict=True))
         statistics = {
@@ -295,10 +298,10 @@ class Profile:
 def _to_python(name: str, column: npt.NDArray[np.float64]) -> list[Any]:
     """Counts as int, what does not apply as None."""
     if name in COUNTS:
-        return column.astype(np.int64).tolist()
+        return list(column.astype(np.int64).tolist())
     values = column.astype(object)
     values[np.isnan(column)] = None
-    return values.tolist()
+    return list(values.tolist())
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -1,8 +1,8 @@
 """Reading a tensor of a training step without changing what the graph optimizer makes of the step.
 
-Measured on TensorFlow 2.21: the final weights of networks with BatchNormalization under gradient descent, of a bare Dense
-followed by tanh, sigmoid or elu, and of sums of sums differ in the last bit if these tensors are read directly; none
-does when they are read through `unshared`.
+Measured on TensorFlow 2.21: the final weights of networks with BatchNormalization under gradient descent, of a bare
+Dense followed by tanh, sigmoid or elu, and of sums of sums differ in the last bit if these tensors are read directly;
+none does when they are read through `unshared`.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ STATISTICS = ("count", "mean", "std", "rms", "min", "max", "l2", "zeros", "dead"
 COLUMNS = (*KEYS, *STATISTICS, "histogram")
 COUNTS = ("count", "nonfinite")
 
-# A bin is the sign, the exponent and the leading mantissa bit of a float32: 2 bins an octave, every value has its bin, and
-# finding it is one shift. The device counts them in the order of their bits: positive ones, then negative ones.
+# A bin is the sign, the exponent and the leading mantissa bit of a float32: 2 bins an octave, every value has its
+# bin, and finding it is one shift. The device counts them in the order of their bits: positive ones, then negative
+# ones.
 DEVICE_SHIFT = 22
 DEVICE_BINS = 1024
 # Histograms of larger tensors are of about this many values: counting every value of a network of 20 layers costs more
@@ -29,8 +30,8 @@ _SIDE = DEVICE_BINS // 2
 DEVICE_ORDER = np.concatenate([np.arange(DEVICE_BINS - 1, _SIDE - 1, -1), np.arange(_SIDE)]).astype(np.int32)
 """Puts what the device counted into the order of the values."""
 
-# Stored: exponent 0 (zero, and what the hardware takes for zero) is one bin of no width, whatever the sign; exponent 255
-# (infinite, or not a number) has none.
+# Stored: exponent 0 (zero, and what the hardware takes for zero) is one bin of no width, whatever the sign; exponent
+# 255 (infinite, or not a number) has none.
 ZERO_BIN = _SIDE - 4
 STORED_BIN = np.concatenate(
     [[-1, -1], np.arange(ZERO_BIN), [ZERO_BIN] * 4, np.arange(ZERO_BIN + 1, 2 * ZERO_BIN + 1), [-1, -1]]

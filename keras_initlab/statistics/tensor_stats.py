@@ -1,13 +1,13 @@
 """Statistics of tensors on the device, by one function that is traced once a dtype.
 
-Where there is doubt, values are summed in float64: the square of the largest float32 (1e77) fits in it, so that moments do
-not overflow before the signal does, and E x² - (E x)² keeps all the digits that float32 values have.
+Where there is doubt, values are summed in float64: the square of the largest float32 (1e77) fits in it, so that
+moments do not overflow before the signal does, and E x² - (E x)² keeps all the digits that float32 values have.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,8 +28,8 @@ SATURATION_BOUNDS = {
 class Raw(NamedTuple):
     """What the device computes of k tensors of one shape: float64 vectors of length k.
 
-    `sum`, `l2`, `min` and `max` are those of the finite values divided by `scale`; `dead` is the share of the units all of
-    whose values are zero.
+    `sum`, `l2`, `min` and `max` are those of the finite values divided by `scale`; `dead` is the share of the units
+    all of whose values are zero.
     """
 
     count: Any
@@ -61,32 +61,28 @@ def raw_statistics(x: Any, shortcut: bool = False) -> Raw:
         shortcut: try sums in float32 first. They are taken where they are good to six digits, and halve the time where
             operations run one by one; XLA fuses the conversion to float64 into the sum, which leaves nothing to gain.
     """
-    return _shortcut(x) if shortcut and x.dtype == tf.float32 else _careful(x)
+    return Raw(*(_QUICK(x) if shortcut and x.dtype == tf.float32 else _CAREFUL[x.dtype](x)))
 
 
-# Not inlined: a watched step of 60 layers calls this 200 times, and with 200 copies of its body the first step takes 12 s
-# to optimize instead of 3 s, for no gain in speed.
-@tf.function(autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True})
 def _shortcut(x: Any) -> Raw:
     total, l2 = tf.reduce_sum(x, axis=(1, 2)), tf.math.reduce_euclidean_norm(x, axis=(1, 2))
     low, high = tf.reduce_min(x, axis=(1, 2)), tf.reduce_max(x, axis=(1, 2))
-    size = tf.cast(tf.shape(x)[1] * tf.shape(x)[2], tf.float32)
-    # Squares neither overflow (or meet what is not finite) nor vanish, and the mean does not cancel the deviation.
-    largest = tf.maximum(tf.abs(low), tf.abs(high))
-    good = tf.math.is_finite(l2) & ((largest > 1e-15) | tf.equal(largest, 0)) & (total * total <= 0.75 * size * l2 * l2)
-    # Sign needs one pass, and the sum of its squares no other memory; m up to 2^22 comes out exact.
-    nonzero = tf.math.square(tf.math.reduce_euclidean_norm(tf.sign(x), axis=1))
-    wide = [tf.cast(v, tf.float64) for v in (total, l2, low, high)]
-    return tf.cond(
-        tf.reduce_all(good),
-        lambda: Raw(
-            *_counts(tf.round(tf.cast(nonzero, tf.float64)), x), tf.ones_like(wide[0]), *wide, tf.zeros_like(wide[0])
-        ),
-        lambda: _careful(x),
-    )
+    # Between these bounds the squares have neither overflowed, nor vanished, nor met what is not finite, and the mean
+    # has not cancelled the deviation.
+    spread = 0.75 * tf.cast(tf.size(x[0]), tf.float32) * l2 * l2 - total * total
+    good = tf.reduce_all((spread > 1e-24) & (spread < 1e30))
+
+    def quick() -> Raw:
+        # The sign needs one pass, and the sum of its squares no other memory; it is exact for m up to 2^22.
+        nonzero = tf.round(tf.square(tf.math.reduce_euclidean_norm(tf.sign(x), axis=1)))
+        one = tf.ones_like(total, tf.float64)
+        moments = [tf.cast(v, tf.float64) for v in (total, l2, low, high)]
+        return Raw._make([*_counts(tf.cast(nonzero, tf.float64), x), one, *moments, tf.zeros_like(one)])
+
+    found: Raw = tf.cond(good, quick, lambda: _careful(x))
+    return found
 
 
-@tf.function(autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True})
 def _careful(x: Any) -> Raw:
     finite = tf.math.is_finite(x)
     scale = _power_of_two(tf.where(finite, x, 0.0))
@@ -99,7 +95,7 @@ def _careful(x: Any) -> Raw:
         *_counts(nonzero, x),
         scale,
         tf.reduce_sum(wide, axis=(1, 2)),
-        tf.math.reduce_euclidean_norm(wide, axis=(1, 2)),
+        tf.sqrt(tf.reduce_sum(tf.square(wide), axis=(1, 2))),
         tf.cast(low, tf.float64),
         tf.cast(high, tf.float64),
         tf.reduce_sum(tf.cast(tf.logical_not(finite), tf.float64), axis=(1, 2)),
@@ -121,6 +117,20 @@ def _power_of_two(x: Any) -> Any:
     largest = tf.reduce_max(tf.abs(x), axis=(1, 2))
     exponent = tf.floor(tf.math.log(tf.maximum(largest, 1e-300)) / math.log(2.0))
     return tf.pow(tf.constant(2.0, tf.float64), exponent)
+
+
+def _compiled(function: Callable[[Any], Raw], dtype: Any) -> Any:
+    """One function for tensors of any size.
+
+    Not inlined: a watched step of 60 layers calls it 200 times, and with 200 copies of its body the first step takes
+    12 s to optimize instead of 3 s, for no gain in speed.
+    """
+    signature = [tf.TensorSpec([None, None, None], dtype)]
+    return tf.function(function, signature, autograph=False, experimental_attributes={"_noinline": True})
+
+
+_QUICK = _compiled(_shortcut, tf.float32)
+_CAREFUL = {dtype: _compiled(_careful, dtype) for dtype in (tf.float32, tf.float64)}
 
 
 def saturated_share(x: Any, bounds: tuple[float, float]) -> Any:

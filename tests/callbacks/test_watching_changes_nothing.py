@@ -1,0 +1,76 @@
+"""Training with the callback ends in the same bits as training without it."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import keras_initlab as kil
+
+from ..statistics.networks import NETWORKS, compiled, data
+
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.05),
+    "momentum": lambda: keras.optimizers.SGD(0.05, momentum=0.9),
+    "adam": lambda: keras.optimizers.Adam(0.003),
+}
+
+
+def trained(name, optimizer, callbacks, steps=40):
+    """Everything that a training leaves behind: weights, moving statistics, random state, slots, losses."""
+    keras.utils.set_random_seed(0)
+    keras.utils.clear_session()
+    model = compiled(name, OPTIMIZERS[optimizer](), metrics=["accuracy"])
+    x, y = data(32 * steps // 2)
+    history = model.fit(x, y, batch_size=32, epochs=2, verbose=0, callbacks=callbacks)
+    state = {v.path: v.numpy() for v in [*model.variables, *model.optimizer.variables]}
+    return {**state, **{f"history/{name}": np.array(values) for name, values in history.history.items()}}
+
+
+def differences(one, other):
+    assert one.keys() == other.keys()
+    return [name for name in one if not np.array_equal(one[name], other[name])]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_same_bits(name, optimizer, tmp_path):
+    watching = kil.callbacks.LayerStatistics(tmp_path, update_freq=1)
+    plain, watched = trained(name, optimizer, []), trained(name, optimizer, [watching])
+    assert len(watching.history) == 40
+    assert differences(plain, watched) == []
+
+
+def test_the_comparison_sees_one_bit():
+    class Nudge(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 0:
+                bias = self.model.trainable_variables[-1]
+                bias.assign(np.nextafter(bias.numpy(), np.float32(1)))
+
+    assert differences(trained("plain", "sgd", []), trained("plain", "sgd", [Nudge()])) != []
+
+
+@pytest.mark.parametrize("name", ["batchnorm", "dropout"])
+def test_observe_changes_nothing(name):
+    keras.utils.set_random_seed(0)
+    model = compiled(name)
+    x, y = data(64)
+    model.fit(x, y, verbose=0)
+    before = [v.numpy() for v in [*model.variables, *model.optimizer.variables, *model.metrics_variables]]
+    kil.observe(model, x, y)
+    after = [v.numpy() for v in [*model.variables, *model.optimizer.variables, *model.metrics_variables]]
+    assert all(map(np.array_equal, before, after))
+
+
+def test_the_model_keeps_nothing_of_the_callback(tmp_path):
+    model = compiled("plain")
+    x, y = data(64)
+    attributes = set(vars(model))
+    model.fit(x, y, verbose=0, callbacks=[kil.callbacks.LayerStatistics(update_freq=1)])
+    assert "train_step" not in vars(model)
+    assert all("call" not in vars(layer) for layer in model.layers)
+    assert "apply" not in vars(model.optimizer)
+    assert set(vars(model)) <= attributes | {"history"}
+    model.save(tmp_path / "model.keras")
