@@ -43,7 +43,7 @@ class LayerStatistics(keras.callbacks.Callback):
     Raises:
         ValueError: an argument out of its range; when training starts: a filter that chooses no layer, a backend
         other than
-            TensorFlow, a model replicated by a distribution strategy.
+            TensorFlow, a model under a distribution strategy.
         OSError: when training starts: a log_dir that cannot be written to. A disk that fails later stops the writing,
         with
             one warning, and not the training.
@@ -84,11 +84,11 @@ class LayerStatistics(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Opens the files and prepares the watched step."""
         model = self.model
-        replicas = model.distribute_strategy.num_replicas_in_sync
-        if replicas > 1:
+        strategy = model.distribute_strategy
+        if tf.distribute.has_strategy() or strategy is not tf.distribute.get_strategy():
             raise ValueError(
-                f"LayerStatistics watches models on one device. This one is replicated {replicas} times by "
-                f"{type(model.distribute_strategy).__name__}; train it without the strategy, or without the callback."
+                "LayerStatistics watches models that are trained without a distribution strategy. Received: a model "
+                f"made under {type(strategy).__name__}. Train it without the strategy, or without the callback."
             )
         if model.built:
             measured_layers(model, self.layers)
@@ -109,8 +109,7 @@ class LayerStatistics(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Chooses between the plain and the watched step."""
-        first = self._epoch_start + batch + 1
-        last = first + self.model.steps_per_execution - 1
+        first, last = self._at(batch), self._at(batch + self.model.steps_per_execution - 1)
         if self._watched is not None and self.schedule.due(self._epoch_start, first, last, self.params.get("steps")):
             self._watched.arm()
         if not self.model.built:
@@ -118,7 +117,7 @@ class LayerStatistics(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Takes the Profile of a watched step."""
-        self._step = self._epoch_start + batch + 1
+        self._step = self._at(batch)
         profile = self._watched.take(self._step) if self._watched is not None else None
         if profile is not None:
             self.history.append(profile)
@@ -134,6 +133,10 @@ class LayerStatistics(keras.callbacks.Callback):
             self._writer.close()
             self._tell_failure()
             self._writer = None
+
+    def _at(self, batch: int) -> int:
+        """Steps done after a batch of this epoch; Keras counts the last of several steps an execution past the end."""
+        return self._epoch_start + min(batch + 1, self.params.get("steps") or batch + 1)
 
     def _remember_start(self) -> None:
         for variable in self.model.trainable_variables:

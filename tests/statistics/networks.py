@@ -19,7 +19,12 @@ def _dense(units: int, seed: int, **kwargs: Any) -> Any:
 
 def plain() -> Any:
     return keras.Sequential(
-        [keras.Input((FEATURES,)), _dense(16, 0, activation="tanh"), _dense(16, 1, activation="relu"), _dense(CLASSES, 2)]
+        [
+            keras.Input((FEATURES,)),
+            _dense(16, 0, activation="tanh"),
+            _dense(16, 1, activation="relu"),
+            _dense(CLASSES, 2),
+        ]
     )
 
 

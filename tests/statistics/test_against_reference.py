@@ -8,7 +8,7 @@ import pytest
 
 import keras_initlab as kil
 
-from .networks import FEATURES, NETWORKS, chain, compiled, data
+from .networks import NETWORKS, chain, compiled, data
 from .reference import eager_step, statistics
 
 TOLERANCE = 1e-5
@@ -73,7 +73,7 @@ def test_callback(name, jit_compile):
     model = compiled(name, jit_compile=jit_compile)
     x, y = data(4 * BATCH)
     if not model.built:
-        model.build((None, FEATURES))
+        model(x[:1])
     states = _States()
     watching = kil.callbacks.LayerStatistics(update_freq=3)
     model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[states, watching])
@@ -98,6 +98,21 @@ def test_callback(name, jit_compile):
             assert update["relative"] == pytest.approx(np.linalg.norm(step) / np.linalg.norm(before[i]), rel=1e-4)
         start = np.linalg.norm(states.seen[0][i])
         assert displacement["relative"] == (pytest.approx(np.linalg.norm(way) / start, rel=1e-4) if start else None)
+
+
+def test_displacement_of_a_model_that_its_first_batch_builds():
+    x, y = data(2 * BATCH)
+    found = []
+    for build_first in (True, False):
+        keras.utils.clear_session()
+        model = compiled("subclassed")
+        if build_first:
+            model(x[:1])
+        watching = kil.callbacks.LayerStatistics(update_freq=1)
+        model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[watching])
+        found.append([row["l2"] for profile in watching.history for row in rows_of(profile, "displacement")])
+    assert found[0] == found[1]
+    assert found[0][0] == 0 < found[0][-1]
 
 
 def test_batchnorm_rows():

@@ -1,0 +1,45 @@
+# The commands that people and continuous integration run. PYTHON is only used to make .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL := bash
+.DELETE_ON_ERROR:
+.PHONY: demo test sweep lint bench clean
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+# TensorFlow prints these before it reads TF_CPP_MIN_LOG_LEVEL, whatever is set.
+NOISE := ^WARNING: All log messages before absl::|^[IWE]0000 .*(port|cudart_stub|cuda_platform)\.cc
+QUIETLY = 2> >(grep --line-buffered -Ev '$(NOISE)' >&2)
+
+demo: $(VENV)/demo.done
+	$(BIN)/python examples/demo.py $(QUIETLY)
+
+test: $(VENV)/test.done
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not sweep"
+
+sweep: $(VENV)/test.done
+	$(BIN)/python -m pytest -n 2 -m sweep
+
+lint: $(VENV)/lint.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/test.done
+	@set -e; for script in benchmarks/*.py; do $(BIN)/python $$script $(QUIETLY); done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis logs demo.png
+
+# A stamp is newer than what decides its installation, so that the second run installs nothing.
+$(VENV)/made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "keras_initlab needs Python 3.10 or later: make PYTHON=python3.x ...")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/demo.done: EXTRAS := .[plot] scikit-learn
+$(VENV)/test.done: EXTRAS := .[test]
+$(VENV)/lint.done: EXTRAS := .[dev]
+$(VENV)/%.done: $(VENV)/made setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e $(EXTRAS)
+	touch $@
