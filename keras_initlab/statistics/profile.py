@@ -109,7 +109,7 @@ class Profile:
     | relative | `update`: ‖update‖ / ‖weight‖; `displacement`: ‖displacement‖ / ‖weight at the start‖ |
     | histogram | list of [lower edge, upper edge, count], 2 bins an octave, zero by itself; of every value in tensors
     of
-      up to 8191 values, in larger ones of about 4096 |
+      up to 4095 values, in larger ones of about 2048 |
 
     Example:
         >>> import numpy as np, keras, keras_initlab as kil

@@ -60,7 +60,7 @@ def test_table_has_a_line_a_layer(history):
     assert "update" in text
     assert "step 4" in text
     assert "<pre style" in history[-1]._repr_html_()
-    assert repr(history[-1]) == f"<Profile of 10 layers at step 4, {len(history[-1])} rows>"
+    assert repr(history[-1]) == f"<Profile of 25 layers at step 4, {len(history[-1])} rows>"
 
 
 def test_data_frame(history):

@@ -146,7 +146,7 @@ def test_histogram_of_a_large_tensor_is_a_fair_sample():
     values = np.random.default_rng(2).standard_normal((600, 500)).astype("float32")
     row = measured(values)
     taken = sum(count for *_, count in row["histogram"])
-    assert 4096 <= taken <= 8192
+    assert 2048 <= taken <= 4096
     positive = sum(count for low, _, count in row["histogram"] if low >= 0) / taken
     # Five standard errors of a share of one half.
     assert abs(positive - 0.5) < 5 * 0.5 / np.sqrt(taken)
