@@ -12,7 +12,7 @@ NOISE := ^WARNING: All log messages before absl::|^[IWE]0000 .*(port|cudart_stub
 QUIETLY = 2> >(grep --line-buffered -Ev '$(NOISE)' >&2)
 
 demo: $(VENV)/demo.done
-	$(BIN)/python examples/demo.py $(QUIETLY)
+	@$(BIN)/python examples/demo.py $(QUIETLY)
 
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not sweep"
@@ -33,13 +33,14 @@ clean:
 
 # A stamp is newer than what decides its installation, so that the second run installs nothing.
 $(VENV)/made:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "keras_initlab needs Python 3.10 or later: make PYTHON=python3.x ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "keras_initlab needs Python 3.10 or later: make PYTHON=python3.x ...")'
 	$(PYTHON) -m venv $(VENV)
-	touch $@
+	@touch $@
 
 $(VENV)/demo.done: EXTRAS := .[plot] scikit-learn
 $(VENV)/test.done: EXTRAS := .[test]
 $(VENV)/lint.done: EXTRAS := .[dev]
 $(VENV)/%.done: $(VENV)/made setup.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e $(EXTRAS)
-	touch $@
+	@echo "Installing into $(VENV); the first time this fetches TensorFlow, some minutes."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e $(EXTRAS)
+	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from typing import Any
@@ -96,7 +97,6 @@ class LayerStatistics(keras.callbacks.Callback):
             self._writer, self._told = open_log_dir(self.log_dir), False
         if self._started is not model:
             self._started, self._start, self._watched = model, {}, None
-        if model.built:
             self._remember_start()
         if self._watched is None or self._watched.plain is not model.train_function:
             self._watched = WatchedStep(model, self.layers, self._start, self.histograms)
@@ -151,9 +151,11 @@ class LayerStatistics(keras.callbacks.Callback):
 
         def build_and_run(iterator: Any) -> Any:
             self.model.train_function = chosen
-            x, *_ = keras.utils.unpack_x_y_sample_weight(iterator.element_spec)
-            self.model(keras.tree.map_structure(lambda spec: keras.KerasTensor(spec.shape, spec.dtype.name), x))
-            self._remember_start()
+            # A model that cannot be built from shapes alone is built by its step, and has no displacement.
+            with contextlib.suppress(Exception):
+                x, *_ = keras.utils.unpack_x_y_sample_weight(iterator.element_spec)
+                self.model(keras.tree.map_structure(lambda spec: keras.KerasTensor(spec.shape, spec.dtype.name), x))
+                self._remember_start()
             return chosen(iterator)
 
         self.model.train_function = build_and_run

@@ -34,8 +34,13 @@ LAWS: dict[str, Callable[[int], Any]] = {
 }
 
 
-# Four curves, three of which nearly meet: colour tells the law, line and marker BatchNormalization.
-STYLES = ("o-r", "s--r", "o-b", "s--b")
+# Three of the four curves nearly meet, so they differ in line, in marker and in what shows through.
+STYLES: list[dict[str, Any]] = [
+    {"color": "tab:red", "marker": "o"},
+    {"color": "tab:orange", "marker": "s", "markersize": 9, "markerfacecolor": "none"},
+    {"color": "tab:blue", "marker": "o"},
+    {"color": "tab:cyan", "marker": "s", "linestyle": "--", "markersize": 4},
+]
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,9 @@ def network(setting: Setting) -> keras.Model:
         if setting.batchnorm:
             layers.append(keras.layers.BatchNormalization(name=f"batchnorm_{i:02d}"))
         layers.append(keras.layers.ReLU(name=f"relu_{i:02d}"))
-    model = keras.Sequential([*layers, keras.layers.Dense(10, kernel_initializer=draw(0), name="logits")])
+    layers.append(keras.layers.Dense(10, kernel_initializer=draw(0), name="logits"))
+    # One name for all four: it begins the tags, and TensorBoard lays runs over each other by tag.
+    model = keras.Sequential(layers, name="digits")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.02, momentum=0.9), loss, metrics=["accuracy"])
     return model
@@ -156,11 +163,11 @@ def picture(outcomes: Sequence[Outcome], path: Path) -> None:
     ):
         for outcome, style in zip(outcomes, STYLES, strict=True):
             label = f"{outcome.setting.name}: {100 * outcome.accuracy:.0f} % test accuracy after training"
-            ax.plot(depth, values(outcome.before), style, markersize=5, label=label)
+            ax.plot(depth, values(outcome.before), label=label, **style)
         ax.set(yscale="log", title=title, xlabel="hidden layer", xticks=depth)
         ax.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    figure.suptitle(f"Before training: {DEPTH} ReLU layers that see one batch of handwritten digits")
+    figure.suptitle(f"{DEPTH} ReLU layers before training, on one batch of handwritten digits")
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
@@ -198,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Outcome]:
     console.print(summary(outcomes))
     picture(outcomes, image)
     tensorboard = os.path.relpath(Path(sys.executable).with_name("tensorboard"))
-    console.print(f"The picture: {image}. Every statistic of every layer over time:", soft_wrap=True)
+    console.print(f"The picture: {image}. The layers over time:", soft_wrap=True)
     console.print(f"  {shlex.quote(tensorboard)} --logdir {shlex.quote(str(logs))}", soft_wrap=True, markup=False)
     return outcomes
 

@@ -82,6 +82,19 @@ def test_the_table(demo, outcomes):
     ]
 
 
+def test_the_readme_shows_this_table(demo, outcomes):
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("<!-- demo -->\n")[1].split("<!-- /demo -->")[0]
+    documented = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    columns = demo["summary"](outcomes).columns
+    real = list(zip(*(column.cells for column in columns), strict=True))
+    assert documented[0] == [column.header.replace("\n", " ") for column in columns]
+    for (name, *shown), (label, *measured) in zip(documented[2:], real, strict=True):
+        assert name == label
+        if label.startswith(("activation std", "gradient norm")):
+            # Before training only rounding differs from one machine to the next; two digits are shown.
+            np.testing.assert_allclose([float(v) for v in shown], [float(v) for v in measured], rtol=0.1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

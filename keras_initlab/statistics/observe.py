@@ -59,12 +59,11 @@ def observe(
         with _restored([]):
             model(x, training=False)
     taps = Taps(measured_layers(model, layers))
-    with _restored(_state(model)), taps.watch(None), tf.GradientTape() as tape:
+    with _restored(_state(model)), taps.watch(), tf.GradientTape() as tape:
         outputs = model(x, training=training)
-        loss = None if y is None else model.compute_loss(x=x, y=y, y_pred=outputs, training=training)
-        variables = list(model.trainable_variables)
-        found = [] if loss is None else tape.gradient(loss, variables)
-        taps.note_weights({id(v): g for v, g in zip(variables, found, strict=False) if g is not None}, after=False)
+        if y is not None:
+            loss = model.compute_loss(x=x, y=y, y_pred=outputs, training=training)
+            tape.gradient(loss, list(model.trainable_variables))
     packed, layout = pack(taps.in_order(), lambda tensor: tensor, with_histograms=True, shortcut=False)
     name_skipped(taps.skipped)
     optimizer = getattr(model, "optimizer", None)

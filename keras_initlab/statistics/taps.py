@@ -1,9 +1,9 @@
 """How layer outputs, what flows back to them, and weight gradients are reached without touching the model.
 
-For the length of one trace (or of one eager step) three things are wrapped: `call` of each measured layer, to note
-its output; `tf.GradientTape.gradient`, to ask for the gradients of those outputs beside those of the weights; and
-`apply` of the optimizer, to see gradients and weights on both sides of the update. Nothing is put into the path from
-the inputs to the new weights: the tensors are only read.
+For the length of one trace (or of one eager step) two things are wrapped: `call` of each measured layer, to note its
+output, and `tf.GradientTape.gradient`, to ask for the gradients of those outputs beside those of the weights. The
+weights themselves are read before the step and after it, so that any optimizer will do, or several. Nothing is put
+into the path from the inputs to the new weights: the tensors are only read.
 
 Asking the tape serves better than an identity with a custom gradient in the forward pass: that hides from Keras which
 outputs come from a softmax (the loss goes back to the logits behind it), and keeps the graph optimizer from fusing
@@ -71,24 +71,29 @@ class Taps:
         self._depths: dict[str, int] = {}
         self._calls: dict[str, int] = {}
         self._outputs: list[Tap] = []
-        self._before: dict[int, Any] = {}
+        self._gradients: dict[int, Any] = {}
         self._scale: Any = None
 
     @contextlib.contextmanager
-    def watch(self, optimizer: Any) -> Iterator[None]:
-        """Notes what passes through the layers, and through the optimizer if there is one, while the context lasts."""
-        self._read_weights()
+    def watch(self, optimizer: Any = None) -> Iterator[None]:
+        """Notes what passes through the layers while the context lasts, and what it makes of their weights.
+
+        Args:
+            optimizer: of a training step that is to be watched; `None` for a pass that leaves the weights alone.
+        """
+        variables = [variable for entry in self.entries for variable in entry.variables.values()]
+        before = {id(variable): tf.convert_to_tensor(variable) for variable in variables}
+        if optimizer is not None:
+            # 1, or the factor that mixed precision multiplies the loss by, and all gradients with it.
+            one = tf.constant(1.0)
+            scaled = optimizer.scale_loss(one)
+            self._scale = None if scaled is one else tf.cast(scaled, tf.float32)
         with contextlib.ExitStack() as stack:
             for entry in self.entries:
                 stack.enter_context(_replaced(entry.layer, "call", self._tapped_call(entry)))
             stack.enter_context(self._tapped_tape())
-            if optimizer is not None:
-                # 1, or the factor that mixed precision multiplies the loss by; gradients carry it up to the optimizer.
-                one = tf.constant(1.0)
-                scaled = optimizer.scale_loss(one)
-                self._scale = None if scaled is one else tf.cast(scaled, tf.float32)
-                stack.enter_context(_replaced(optimizer, "apply", self._tapped_apply(optimizer)))
             yield
+        self._note_weights(before, after=optimizer is not None)
 
     def in_order(self) -> list[Tap]:
         """All taps by depth; weights of layers that were not called come last."""
@@ -163,16 +168,19 @@ class Taps:
 
     @contextlib.contextmanager
     def _tapped_tape(self) -> Iterator[None]:
-        original, thread = tf.GradientTape.gradient, threading.get_ident()
+        original, thread, graph = tf.GradientTape.gradient, threading.get_ident(), _graph()
 
         def gradient(tape: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() != thread or not self._outputs:
+            if threading.get_ident() != thread or _graph() is not graph:
                 return original(tape, target, sources, *args, **kwargs)
-            flat = tf.nest.flatten(sources)
-            outputs = list(self._outputs)
+            flat, outputs = tf.nest.flatten(sources), list(self._outputs)
             found = original(tape, target, [*flat, *(tap.tensor for tap in outputs)], *args, **kwargs)
+            for source, value in zip(flat, found, strict=False):
+                self._gradients.setdefault(_identity(source), value)
             for tap, value in zip(outputs, found[len(flat) :], strict=True):
-                if measurable(value):
+                # Of several losses the first counts.
+                if measurable(value) and id(tap) not in self._gradients:
+                    self._gradients[id(tap)] = value
                     self._note_gradient(tap.depth, tap.layer, "activation_gradient", tap.variable, value, tap.unit_axis)
             return tf.nest.pack_sequence_as(sources, found[: len(flat)])
 
@@ -191,56 +199,30 @@ class Taps:
             value = self.read(value) / tf.cast(self._scale, value.dtype)
         self.taps.append(Tap(depth, layer, quantity, variable, value, unit_axis=unit_axis))
 
-    def _weights(self) -> Iterator[tuple[int, str, str, Any]]:
+    def _note_weights(self, before: Mapping[int, Any], after: bool) -> None:
+        """Notes each weight as it was before the step, its gradient, its update and how far it has moved."""
         for entry in self.entries:
-            depth = self._depths.get(entry.path, len(self._depths))
+            depth, layer = self._depths.get(entry.path, len(self._depths)), entry.path
             for name, variable in entry.variables.items():
-                yield depth, entry.path, name, variable
-
-    def _read_weights(self) -> None:
-        for _, _, _, variable in self._weights():
-            self._before[id(variable)] = tf.convert_to_tensor(variable)
-
-    def note_weights(self, gradients: dict[int, Any], after: bool) -> None:
-        """Notes each weight as it was before the step, its gradient and where it has moved.
-
-        Args:
-            gradients: by `id` of the variable.
-            after: whether the weights have been updated since.
-        """
-        for depth, layer, name, variable in self._weights():
-            before = self._before.get(id(variable))
-            if before is None:
-                continue
-            self.taps.append(Tap(depth, layer, "weight", name, before))
-            gradient = gradients.get(id(variable))
-            if gradient is not None:
-                self._note_gradient(depth, layer, "gradient", name, gradient)
-            if after and variable.trainable:
-                update = tf.convert_to_tensor(variable) - before
-                self.taps.append(Tap(depth, layer, "update", name, update, relative_to=before))
-            start = self.start.get(id(variable))
-            if start is not None:
-                origin, norm = start
-                self.taps.append(Tap(depth, layer, "displacement", name, before - origin, relative_to=norm))
-
-    def _tapped_apply(self, optimizer: Any) -> Any:
-        apply = optimizer.apply
-
-        @functools.wraps(apply)
-        def tapped(grads: Any, trainable_variables: Any = None) -> Any:
-            grads = list(grads)
-            variables = optimizer._trainable_variables if trainable_variables is None else list(trainable_variables)
-            result = apply(grads, trainable_variables)
-            pairs = zip(variables, grads, strict=True)
-            self.note_weights({id(v): g for v, g in pairs if g is not None}, after=True)
-            return result
-
-        return tapped
+                old = before[id(variable)]
+                self.taps.append(Tap(depth, layer, "weight", name, old))
+                gradient = self._gradients.get(_identity(variable))
+                if gradient is not None:
+                    self._note_gradient(depth, layer, "gradient", name, gradient)
+                if after and variable.trainable:
+                    update = tf.convert_to_tensor(variable) - old
+                    self.taps.append(Tap(depth, layer, "update", name, update, relative_to=old))
+                if id(variable) in self.start:
+                    origin, norm = self.start[id(variable)]
+                    self.taps.append(Tap(depth, layer, "displacement", name, old - origin, relative_to=norm))
 
 
-# -- small things
-# -------------------------------------------------------------------------------------------------------
+# -- small things ------------------------------------------------------------------------------------------------------
+
+
+def _identity(variable: Any) -> int:
+    """The same for a Keras variable and the TensorFlow variable in it: either may be what the tape is asked for."""
+    return id(variable.value if isinstance(variable, keras.Variable) else variable)
 
 
 def _graph() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_initlab as kil
 
@@ -76,3 +77,37 @@ def test_the_model_keeps_nothing_of_the_callback():
     assert set(vars(model)) == attributes
     assert type(model.train_function).__name__ == "function"
     assert model.train_function.__module__.startswith("keras.")
+
+
+def test_two_losses_and_two_optimizers():
+    """A train step of one's own, with gradients taken twice, is watched without `model.optimizer` knowing of it."""
+
+    class Pair(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one = keras.Sequential([keras.Input((12,)), keras.layers.Dense(5, name="a")], name="one")
+            self.two = keras.Sequential([keras.Input((5,)), keras.layers.Dense(1, name="b")], name="two")
+            self.optimizers = [keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.01)]
+
+        def call(self, x):
+            return self.two(self.one(x))
+
+        def train_step(self, batch):
+            for optimizer, part in zip(self.optimizers, (self.one, self.two), strict=True):
+                with tf.GradientTape() as tape:
+                    loss = tf.reduce_mean(self(batch[0]) ** 2)
+                gradients = tape.gradient(loss, part.trainable_weights)
+                optimizer.apply_gradients(zip(gradients, part.trainable_weights, strict=True))
+            return {"loss": loss}
+
+    model = Pair()
+    model.compile()
+    watching = kil.callbacks.LayerStatistics(update_freq=1)
+    model.fit(*data(32), verbose=0, callbacks=[watching])
+    rows = {(r["layer"], r["quantity"], r["variable"]): r for r in watching.history[0].rows}
+    assert len(rows) == len(watching.history[0])
+    assert {layer for layer, *_ in rows} == {"one/a", "two/b", "one/a#2", "two/b#2"}
+    for layer, rate in (("one/a", 0.1), ("two/b", 0.01)):
+        kernel = {name: rows[layer, name, "kernel"]["l2"] for name in ("gradient", "update")}
+        assert kernel["update"] == pytest.approx(rate * kernel["gradient"], rel=1e-5)
+        assert rows[layer, "displacement", "kernel"]["l2"] == 0
