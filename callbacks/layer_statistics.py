@@ -29,25 +29,22 @@ class LayerStatistics(keras.callbacks.Callback):
     Args:
         log_dir: folder for a TensorBoard event file and `profiles.jsonl`, which `Profile.read` reads; written while the
             training runs, at most about two seconds behind. Default `None`: the history is kept in memory only.
-        update_freq: which steps to watch, as in `keras.callbacks.TensorBoard`: an integer n watches steps n, 2n, 3n,
-        ...
-            counted over all calls of `fit`; `"batch"` every step; `"epoch"` (the default, since it costs next to
+        update_freq: which steps to watch, as in `keras.callbacks.TensorBoard`: an integer n watches steps n, 2n, 3n and
+            so on, counted over all calls of `fit`; `"batch"` every step; `"epoch"` (the default, since it costs next to
             nothing) the last step of each epoch, or the first where the data do not say how many batches they have.
+            Where Keras runs several steps at once, the last of those that include a step to watch.
         histograms: whether to take histograms. They cost little; leave them out to save disk.
         layers: which layers to watch: a regular expression searched for in the layer's path, or a callable that takes
-        the
-            layer. Default `None`: all.
+            the layer. Default `None`: all.
 
     Attributes:
         history: the Profiles made so far, oldest first.
 
     Raises:
-        ValueError: an argument out of its range; when training starts: a filter that chooses no layer, a backend
-        other than
-            TensorFlow, a model under a distribution strategy.
+        ValueError: an argument out of its range, or a backend other than TensorFlow; when training starts: a second
+            LayerStatistics, a filter that chooses no layer, a model under a distribution strategy.
         OSError: when training starts: a log_dir that cannot be written to. A disk that fails later stops the writing,
-        with
-            one warning, and not the training.
+            with one warning, and not the training.
 
     Example:
         >>> import numpy as np, keras, keras_initlab as kil
@@ -91,12 +88,18 @@ class LayerStatistics(keras.callbacks.Callback):
                 "LayerStatistics watches models that are trained without a distribution strategy. Received: a model "
                 f"made under {type(strategy).__name__}. Train it without the strategy, or without the callback."
             )
+        # The dictionary is one for all callbacks of a call of fit.
+        if self.params.setdefault("layer_statistics", self) is not self:
+            raise ValueError(
+                "callbacks has two LayerStatistics, and a step can be watched once only. Leave one, with the smaller "
+                "update_freq and a filter that chooses all the layers you want."
+            )
         if model.built:
             measured_layers(model, self.layers)
         if self.log_dir is not None and self._writer is None:
             self._writer, self._told = open_log_dir(self.log_dir), False
         if self._started is not model:
-            self._started, self._start, self._watched = model, {}, None
+            self._started, self._start, self._watched, self._step = model, {}, None, 0
             self._remember_start()
         if self._watched is None or self._watched.plain is not model.train_function:
             self._watched = WatchedStep(model, self.layers, self._start, self.histograms)

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from ..statistics.profile import Histograms, Profile
+from ..statistics.histograms import Histograms
+from ..statistics.profile import Profile
 from ..statistics.schema import BIN_EDGES, ZERO_BIN
 
 # Group of tags, quantity, variable (None for any), statistic. Not all that a Profile holds: a page that shows

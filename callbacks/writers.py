@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import queue
 import socket
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from ..statistics.lines import to_line
 from ..statistics.profile import Profile
 from ..statistics.schema import FILE_NAME
 from .tensorboard_events import event_of
@@ -48,7 +48,7 @@ class JsonLinesWriter:
 
     def write(self, profile: Profile) -> None:
         """Appends one Profile."""
-        self._file.write(json.dumps(profile.to_dict(), separators=(",", ":")).encode() + b"\n")
+        self._file.write(to_line(profile))
 
     def flush(self) -> None:
         """Hands everything written so far to the operating system."""

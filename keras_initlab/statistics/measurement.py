@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from keras_initlab.statistics.profile import Histograms, Profile
+from keras_initlab.statistics.histograms import Histograms
+from keras_initlab.statistics.profile import Profile
 from keras_initlab.statistics.taps import Tap
 from keras_initlab.statistics.tensor_stats import (
     Raw,
@@ -62,13 +63,13 @@ def pack(
         if id(tap.tensor) not in tensors:
             tensors[id(tap.tensor)] = widen(read(tap.tensor) if _is_of_the_model(tap) else tap.tensor)
     blocks = _blocks(taps, tensors)
+    units = {id(tap.tensor) for tap in taps if tap.quantity == "activation"}
     slots = {identity: slot for slot, identity in enumerate(i for identities, _ in blocks for i in identities)}
     bounded = [tap for tap in taps if tap.bounds is not None]
     places = {id(tap): place for place, tap in enumerate(bounded)}
+    raw = [raw_statistics(block, shortcut, not units.isdisjoint(identities)) for identities, block in blocks]
     packed = {
-        "raw": tf.stack(
-            [tf.concat(x, axis=0) for x in zip(*(raw_statistics(b, shortcut) for _, b in blocks), strict=True)]
-        ),
+        "raw": tf.stack([tf.concat(column, axis=0) for column in zip(*raw, strict=True)]),
         "saturated": tf.stack(
             [saturated_share(tensors[id(tap.tensor)], tap.bounds) for tap in bounded if tap.bounds]
             or [tf.constant(0.0, tf.float64)]

@@ -30,9 +30,8 @@ def observe(
         x: inputs of one batch, as the model takes them: an array, or a list or dictionary of arrays.
         y: targets of the batch; by default none, and no gradients.
         training: whether layers run as in training (BatchNormalization by the batch's own statistics, dropout on),
-        which
-            is what a network meets when it learns. With `False` a BatchNormalization that has seen no data yet shows
-            its start values, not the network.
+            which is what a network meets when it learns. With `False` a BatchNormalization that has seen no data yet
+            shows its start values, not the network.
         layers: which layers to measure: a regular expression searched for in the layer's path, or a callable that takes
             the layer; by default all.
 
@@ -40,8 +39,8 @@ def observe(
         The Profile, with `step` set to the optimizer's count of steps.
 
     Raises:
-        ValueError: targets without a compiled model, batches of different length, a filter that chooses no layer, or a
-            backend other than TensorFlow.
+        ValueError: not a model, targets without a compiled model or of the wrong shape, an empty batch or batches of
+            different length, a filter that chooses no layer, or a backend other than TensorFlow.
 
     Example:
         >>> import numpy as np, keras, keras_initlab as kil
@@ -53,8 +52,8 @@ def observe(
     """
     require_tensorflow("observe")
     check_filter(layers)
+    x, y = _to_tensors("x", x), _to_tensors("y", y)
     _check_batch(model, x, y)
-    x, y = (keras.tree.map_structure(_to_tensor, value) for value in (x, y))
     if not model.built:
         with _restored([]):
             model(x, training=False)
@@ -62,7 +61,7 @@ def observe(
     with _restored(_state(model)), taps.watch(), tf.GradientTape() as tape:
         outputs = model(x, training=training)
         if y is not None:
-            loss = model.compute_loss(x=x, y=y, y_pred=outputs, training=training)
+            loss = _loss(model, x, y, outputs, training)
             tape.gradient(loss, list(model.trainable_variables))
     packed, layout = pack(taps.in_order(), lambda tensor: tensor, with_histograms=True, shortcut=False)
     name_skipped(taps.skipped)
@@ -90,11 +89,26 @@ def name_skipped(skipped: dict[str, str]) -> None:
         warnings.warn(f"The outputs of these layers are not measured. {reasons}.", stacklevel=3)
 
 
-def _to_tensor(value: Any) -> Any:
-    return None if value is None else tf.convert_to_tensor(value)
+def _to_tensors(argument: str, batch: Any) -> Any:
+    """The batch with a tensor in place of each array; numbers in nested lists are one array."""
+    if isinstance(batch, tf.data.Dataset):
+        raise ValueError(
+            f"{argument} must be one batch: an array, or a list or dictionary of arrays. Received: a tf.data.Dataset. "
+            "Take a batch of it: x, y = next(iter(dataset))."
+        )
+    leaves = keras.tree.flatten(batch)
+    if isinstance(batch, (list, tuple)) and leaves and all(isinstance(leaf, (int, float)) for leaf in leaves):
+        batch = np.asarray(batch)
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else tf.convert_to_tensor(leaf), batch)
 
 
 def _check_batch(model: Any, x: Any, y: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"model must be a keras.Model. Received: {model!r} of type {type(model).__name__}.")
+    arrays = [[a for a in keras.tree.flatten(batch) if a is not None and a.shape.rank] for batch in (x, y)]
+    lengths = [{int(a.shape[0]) for a in batch} for batch in arrays]
+    if 0 in lengths[0]:
+        raise ValueError("x must have at least one example. Received: a batch of length 0.")
     if y is None:
         return
     if not model.compiled:
@@ -102,12 +116,22 @@ def _check_batch(model: Any, x: Any, y: Any) -> None:
             "y was given, but the model is not compiled, so there is no loss to differentiate. Call model.compile("
             "loss=...) first, or leave y out to measure without gradients."
         )
-    lengths = [{len(a) for a in keras.tree.flatten(batch) if np.ndim(a) > 0} for batch in (x, y)]
     if len(lengths[0] | lengths[1]) > 1:
         raise ValueError(
             f"x and y must have the same number of examples. Received: x with {sorted(lengths[0])}, y with "
             f"{sorted(lengths[1])}."
         )
+
+
+def _loss(model: Any, x: Any, y: Any, outputs: Any, training: bool) -> Any:
+    try:
+        return model.compute_loss(x=x, y=y, y_pred=outputs, training=training)
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        shapes = [[tuple(t.shape) for t in keras.tree.flatten(batch)] for batch in (y, outputs)]
+        raise ValueError(
+            f"y must fit the model's outputs and its loss. Received: y of shape {shapes[0]} for outputs of shape "
+            f"{shapes[1]}. The loss says: {error}"
+        ) from error
 
 
 def _state(model: Any) -> list[Any]:

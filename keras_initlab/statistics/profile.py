@@ -2,83 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from keras_initlab.statistics.histograms import Histograms
 from keras_initlab.statistics.schema import (
-    BIN_EDGES,
     COLUMNS,
     COUNTS,
-    DEVICE_BINS,
     FILE_NAME,
     KEYS,
     QUANTITIES,
     STATISTICS,
-    STORED_BIN,
-    VERSION,
 )
 
 Key = tuple[int, str, str, str | None]
-
-
-@dataclass(frozen=True)
-class Histograms:
-    """Histograms of several tensors: the bins of `schema` that are not empty, a run of them for each tensor.
-
-    Attributes:
-        runs: which run is that of each row of the Profile; rows of one tensor share theirs.
-        starts: where each run starts, and at last where the last one ends.
-        bins: number of each bin in `schema.BIN_EDGES`.
-        counts: values in each bin.
-    """
-
-    runs: npt.NDArray[np.int32]
-    starts: npt.NDArray[np.int32]
-    bins: npt.NDArray[np.uint16]
-    counts: npt.NDArray[np.int32]
-
-    @classmethod
-    def from_counts(cls, counts: npt.NDArray[np.int32], runs: Sequence[int]) -> Histograms:
-        """From the counts that the device took, in order; values that are not finite are left out."""
-        rows, places = np.divmod(np.flatnonzero(counts), DEVICE_BINS)
-        found, bins = counts[rows, places], STORED_BIN[places]
-        # Zeros of both signs share a bin, and stand next to each other.
-        first = (bins >= 0) & np.append(True, (np.diff(bins) != 0) | (np.diff(rows) != 0))[: len(bins)]
-        owner = np.cumsum(first) - 1
-        sums = np.bincount(owner[bins >= 0], weights=found[bins >= 0], minlength=int(first.sum()))
-        starts = np.searchsorted(rows[first], np.arange(len(counts) + 1))
-        return cls(
-            np.asarray(runs, np.int32), starts.astype(np.int32), bins[first].astype(np.uint16), sums.astype(np.int32)
-        )
-
-    def buckets(self, row: int) -> list[list[float]]:
-        """Lower edge, upper edge and count of each bin of one row that is not empty, from left to right."""
-        part = slice(self.starts[self.runs[row]], self.starts[self.runs[row] + 1])
-        edges = BIN_EDGES[self.bins[part]].tolist()
-        return [[low, high, count] for (low, high), count in zip(edges, self.counts[part].tolist(), strict=True)]
-
-    def to_dict(self) -> dict[str, str]:
-        """The arrays in base64, little endian: as numbers they would be most of the work of writing a Profile."""
-        return {f.name: _encode(getattr(self, f.name), _HISTOGRAM_TYPES[f.name]) for f in fields(self)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, str]) -> Histograms:
-        """What `to_dict` wrote."""
-        return cls(**{name: np.frombuffer(b64decode(data[name]), dtype) for name, dtype in _HISTOGRAM_TYPES.items()})
-
-
-_HISTOGRAM_TYPES = {"runs": "<i4", "starts": "<i4", "bins": "<u2", "counts": "<i4"}
-
-
-def _encode(array: npt.NDArray[Any], dtype: str) -> str:
-    return b64encode(array.astype(dtype).tobytes()).decode()
 
 
 class Profile:
@@ -94,8 +35,8 @@ class Profile:
     | layer | path of the layer; `#2` marks the second call of a shared layer |
     | quantity | `activation` (the layer's output), `activation_gradient` (of the loss with respect to it, where it
       flows: not before the first trainable weight, nor into a softmax whose logits the loss takes), `weight`
-      (before the step's update), `gradient`, `update` (new weight less old), `displacement` (weight less weight at the
-      start of training), `batchnorm` |
+      (that the step computed with), `gradient`, `update` (new weight less old), `displacement` (new weight less weight
+      at the start of training), `batchnorm` |
     | variable | name of the weight; in `batchnorm`: `input`, `batch_mean`, `batch_variance`, `moving_mean`,
       `moving_variance` (before the step), `mean_drift` = (batch mean - moving mean) / √(moving variance + ε),
       `variance_ratio` = (batch variance + ε) / (moving variance + ε); number of the output where there are several |
@@ -103,13 +44,11 @@ class Profile:
     | mean, std, rms, min, max, l2 | of the finite values; std divides by count, l2 = √Σx², rms = l2 / √count |
     | zeros | share of the values that are zero |
     | dead | `activation`: share of the units that are zero for the whole batch |
-    | saturated | `activation` of tanh, sigmoid and their hard forms: share of the values where the slope is under 2 %
-    of
-      the steepest (|tanh| ≥ .99, sigmoid ≤ .005 or ≥ .995, hard forms at their bounds) |
+    | saturated | `activation` of tanh, sigmoid and their hard forms: share of the values where the slope is under
+      2 % of the steepest (|tanh| ≥ .99, sigmoid ≤ .005 or ≥ .995, hard forms at their bounds) |
     | relative | `update`: ‖update‖ / ‖weight‖; `displacement`: ‖displacement‖ / ‖weight at the start‖ |
-    | histogram | list of [lower edge, upper edge, count], 2 bins an octave, zero by itself; of every value in tensors
-    of
-      up to 4095 values, in larger ones of about 2048 |
+    | histogram | list of [lower edge, upper edge, count], 2 bins an octave, zero by itself; of every value in
+      tensors of up to 4095 values, in larger ones of about 2048 |
 
     Example:
         >>> import numpy as np, keras, keras_initlab as kil
@@ -135,7 +74,10 @@ class Profile:
         return len(self.keys)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Profile) and self.to_dict() == other.to_dict()
+        if not isinstance(other, Profile) or (self.step, self.keys) != (other.step, other.keys):
+            return False
+        same = all(np.array_equal(self.statistics[n], other.statistics[n], equal_nan=True) for n in STATISTICS)
+        return same and self.histograms == other.histograms
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -184,39 +126,9 @@ class Profile:
         return names, self.statistics[statistic][chosen]
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole Profile as JSON-able columns; `from_dict` takes it back to the last bit."""
-        depth, layer, quantity, variable = ([key[i] for key in self.keys] for i in range(4))
-        data: dict[str, Any] = {
-            "version": VERSION,
-            "step": self.step,
-            "depth": depth,
-            "layer": layer,
-            "quantity": quantity,
-            "variable": variable,
-        }
-        data.update((name, _to_python(name, column)) for name, column in self.statistics.items())
-        if self.histograms is not None:
-            data["histogram"] = self.histograms.to_dict()
-        return data
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Profile:
-        """The Profile that `to_dict` wrote.
-
-        Raises:
-            ValueError: the data are of a later version of the format.
-        """
-        if data["version"] > VERSION:
-            raise ValueError(
-                f"This Profile was written in version {data['version']} of the format, and this release of "
-                f"keras_initlab reads versions up to {VERSION}. Install a newer keras_initlab."
-            )
-        keys = list(zip(data["depth"], data["layer"], data["quantity"], data["variable"], strict=True))
-        statistics = {
-            name: np.array([np.nan if v is None else v for v in data[name]], np.float64) for name in STATISTICS
-        }
-        histograms = Histograms.from_dict(data["histogram"]) if "histogram" in data else None
-        return cls(data["step"], keys, statistics, histograms)
+        """The table by columns, as lists of plain numbers, strings and None."""
+        rows = self.rows
+        return {name: [row[name] for row in rows] for name in COLUMNS}
 
     @classmethod
     def read(cls, path: str | Path) -> list[Profile]:
@@ -230,6 +142,7 @@ class Profile:
 
         Raises:
             FileNotFoundError: no such file.
+            ValueError: a file of something else.
         """
         file = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
         if not file.exists():
@@ -237,8 +150,14 @@ class Profile:
                 f"No Profiles at {str(path)!r}: path must be the log_dir of a LayerStatistics callback, or the file "
                 f"{FILE_NAME} in it."
             )
-        with file.open(encoding="utf-8") as lines:
-            return [cls.from_dict(data) for data in map(_parse, lines) if data is not None]
+        from keras_initlab.statistics.lines import from_line
+
+        with file.open("rb") as lines:
+            found = [from_line(line) for line in lines]
+        profiles = [profile for profile in found if profile is not None]
+        if len(found) > 1 and not profiles:
+            raise ValueError(f"{str(file)!r} has no Profile in any of its {len(found)} lines. Was it {FILE_NAME}?")
+        return profiles
 
     def to_dataframe(self) -> Any:
         """The rows as a pandas DataFrame.
@@ -302,14 +221,6 @@ def _to_python(name: str, column: npt.NDArray[np.float64]) -> list[Any]:
     values = column.astype(object)
     values[np.isnan(column)] = None
     return list(values.tolist())
-
-
-def _parse(line: str) -> dict[str, Any] | None:
-    try:
-        data: dict[str, Any] = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    return data
 
 
 def _check(argument: str, value: str, allowed: Sequence[str]) -> None:

@@ -27,9 +27,6 @@ DEVICE_BINS = 1024
 HISTOGRAM_SAMPLE = 2048
 
 _SIDE = DEVICE_BINS // 2
-DEVICE_ORDER = np.concatenate([np.arange(DEVICE_BINS - 1, _SIDE - 1, -1), np.arange(_SIDE)]).astype(np.int32)
-"""Puts what the device counted into the order of the values."""
-
 # Stored: exponent 0 (zero, and what the hardware takes for zero) is one bin of no width, whatever the sign; exponent
 # 255 (infinite, or not a number) has none.
 ZERO_BIN = _SIDE - 4

@@ -42,13 +42,13 @@ def layer_table(profile: Profile) -> Table:
     return table
 
 
-def as_text(profile: Profile, width: int = 160) -> str:
-    """The table as plain text."""
+def as_text(profile: Profile) -> str:
+    """The table as plain text, as wide as it needs to be: squeezed columns are harder to read than wrapped lines."""
     from rich.console import Console
 
     buffer = io.StringIO()
-    Console(file=buffer, width=width, color_system=None).print(layer_table(profile))
-    return buffer.getvalue().rstrip("\n")
+    Console(file=buffer, width=1000, color_system=None).print(layer_table(profile))
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
 
 def as_html(profile: Profile) -> str:

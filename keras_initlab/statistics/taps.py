@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from keras_initlab.statistics.layers import MeasuredLayer
 from keras_initlab.statistics.reading import unshared
-from keras_initlab.statistics.tensor_stats import SATURATION_BOUNDS, measurable
+from keras_initlab.statistics.tensor_stats import SATURATION_BOUNDS, measurable, widen
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,14 @@ class Taps:
     def _note_batchnorm(self, layer: Any, path: str, inputs: Any, mask: Any, moving: dict[str, Any]) -> None:
         depth = self._depths[path]
         axes = [axis for axis in range(len(inputs.shape)) if axis != layer.axis % len(inputs.shape)]
-        wide = tf.cast(inputs, tf.float64)
+        # In the layer's own precision: what overflows there is what normalizes the batch.
+        wide = widen(inputs)
         if mask is None:
-            mean = tf.reduce_mean(wide, axes)
-            variance = tf.reduce_mean(tf.square(wide), axes) - tf.square(mean)
+            mean, variance = tf.nn.moments(wide, axes)
         else:
-            weights = tf.broadcast_to(tf.cast(mask, tf.float64)[..., tf.newaxis], tf.shape(wide))
+            weights = tf.broadcast_to(tf.cast(mask, wide.dtype)[..., tf.newaxis], tf.shape(wide))
             mean, variance = tf.nn.weighted_moments(wide, axes, weights)
-        old_mean, old_variance = (tf.cast(moving[name], tf.float64) for name in ("moving_mean", "moving_variance"))
+        old_mean, old_variance = (tf.cast(moving[name], wide.dtype) for name in ("moving_mean", "moving_variance"))
         values = {
             "batch_mean": mean,
             "batch_variance": variance,
@@ -161,7 +161,7 @@ class Taps:
         }
         self.taps.append(Tap(depth, path, "batchnorm", "input", inputs, unit_axis=layer.axis))
         self.taps.extend(
-            Tap(depth, path, "batchnorm", name, tf.cast(value, tf.float32)) for name, value in values.items()
+            Tap(depth, path, "batchnorm", name, tf.cast(value, wide.dtype)) for name, value in values.items()
         )
 
     # -- gradients and weights ----------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class Taps:
         self.taps.append(Tap(depth, layer, quantity, variable, value, unit_axis=unit_axis))
 
     def _note_weights(self, before: Mapping[int, Any], after: bool) -> None:
-        """Notes each weight as it was before the step, its gradient, its update and how far it has moved."""
+        """Notes each weight as the step found it, its gradient, its update, and how far from the start it is left."""
         for entry in self.entries:
             depth, layer = self._depths.get(entry.path, len(self._depths)), entry.path
             for name, variable in entry.variables.items():
@@ -209,12 +209,14 @@ class Taps:
                 gradient = self._gradients.get(_identity(variable))
                 if gradient is not None:
                     self._note_gradient(depth, layer, "gradient", name, gradient)
-                if after and variable.trainable:
-                    update = tf.convert_to_tensor(variable) - old
-                    self.taps.append(Tap(depth, layer, "update", name, update, relative_to=old))
+                if not after:
+                    continue
+                new = tf.convert_to_tensor(variable)
+                if variable.trainable:
+                    self.taps.append(Tap(depth, layer, "update", name, new - old, relative_to=old))
                 if id(variable) in self.start:
                     origin, norm = self.start[id(variable)]
-                    self.taps.append(Tap(depth, layer, "displacement", name, old - origin, relative_to=norm))
+                    self.taps.append(Tap(depth, layer, "displacement", name, new - origin, relative_to=norm))
 
 
 # -- small things ------------------------------------------------------------------------------------------------------

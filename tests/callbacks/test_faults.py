@@ -179,3 +179,15 @@ def test_restored_after_a_stop(tmp_path):
         model.fit(*data(64), batch_size=16, verbose=0, callbacks=[watching, Stop()])
     model.fit(*data(64), batch_size=16, verbose=0, callbacks=[watching])
     assert [profile.step for profile in kil.Profile.read(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_two_of_them_in_one_fit_are_refused():
+    pair = [kil.callbacks.LayerStatistics(update_freq=n) for n in (1, 2)]
+    with pytest.raises(ValueError, match="callbacks has two LayerStatistics, and a step can be watched once only"):
+        compiled("plain").fit(*data(32), verbose=0, callbacks=pair)
+
+
+def test_another_model_starts_counting_anew():
+    watching = fit()
+    compiled("plain").fit(*data(32), batch_size=16, verbose=0, callbacks=[watching])
+    assert [profile.step for profile in watching.history] == [1, 2, 1, 2]

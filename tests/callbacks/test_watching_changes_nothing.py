@@ -110,4 +110,4 @@ def test_two_losses_and_two_optimizers():
     for layer, rate in (("one/a", 0.1), ("two/b", 0.01)):
         kernel = {name: rows[layer, name, "kernel"]["l2"] for name in ("gradient", "update")}
         assert kernel["update"] == pytest.approx(rate * kernel["gradient"], rel=1e-5)
-        assert rows[layer, "displacement", "kernel"]["l2"] == 0
+        assert rows[layer, "displacement", "kernel"]["l2"] == kernel["update"]

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import keras_initlab as kil
+from keras_initlab.statistics.lines import from_line, to_line
 from keras_initlab.statistics.schema import COLUMNS, QUANTITIES
 
 from .networks import compiled, data
@@ -35,22 +36,42 @@ def test_rows(history):
     assert len({(row["layer"], row["quantity"], row["variable"]) for row in rows}) == len(rows)
 
 
-def test_dictionary_and_json_keep_every_bit(history):
+def test_lines_keep_every_bit(history):
     for profile in history:
-        again = kil.Profile.from_dict(json.loads(json.dumps(profile.to_dict())))
+        again = from_line(to_line(profile))
         assert again == profile
         assert again.rows == profile.rows
     assert history[0] != history[1]
 
 
+def test_dictionary_is_plain(history):
+    columns = json.loads(json.dumps(history[0].to_dict()))
+    assert tuple(columns) == COLUMNS
+    assert columns["layer"] == [row["layer"] for row in history[0].rows]
+    assert columns["histogram"] == [row["histogram"] for row in history[0].rows]
+
+
 def test_a_later_format_is_refused(history):
+    line = to_line(history[0]).replace(b'"version":1', b'"version":99')
     with pytest.raises(ValueError, match=r"version 99 of the format, and this release .* reads versions up to 1"):
-        kil.Profile.from_dict({**history[0].to_dict(), "version": 99})
+        from_line(line)
 
 
 def test_read_names_what_it_wants(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"must be the log_dir of a LayerStatistics callback, or the file prof"):
         kil.Profile.read(tmp_path)
+
+
+def test_read_refuses_a_file_of_something_else(tmp_path):
+    (tmp_path / "profiles.jsonl").write_text("not\njson\n")
+    with pytest.raises(ValueError, match=r"has no Profile in any of its 2 lines"):
+        kil.Profile.read(tmp_path)
+
+
+def test_numbers_in_lists_are_an_array(history):
+    model = compiled("plain")
+    x, y = data(4)
+    assert kil.observe(model, x.tolist(), y.tolist()) == kil.observe(model, x, y)
 
 
 def test_table_has_a_line_a_layer(history):
@@ -149,13 +170,17 @@ def test_filter(layers):
         ({"layers": "nothing like it"}, r"layers='nothing like it' chooses none of the layers of .* It has: .*dense"),
         ({"layers": "("}, r"layers='\(' is not a regular expression"),
         ({"layers": 3}, r"layers must be a regular expression, a callable that takes a layer, or None. Received: 3"),
+        ({"model": "digits"}, r"model must be a keras.Model. Received: 'digits' of type str"),
+        ({"x": np.zeros((0, 12)), "y": None}, r"x must have at least one example. Received: a batch of length 0"),
+        ({"x": tf.data.Dataset.range(3)}, r"x must be one batch: .*Received: a tf.data.Dataset. Take a batch of it"),
+        ({"y": np.zeros((8, 3), "int32")}, r"y must fit the model's outputs and its loss. Received: y of shape .*8, 3"),
         ({"y": np.zeros(7)}, r"x and y must have the same number of examples. Received: x with \[8\], y with \[7\]"),
     ],
 )
 def test_wrong_arguments(change, message):
     x, y = data(8)
     with pytest.raises(ValueError, match=message):
-        kil.observe(compiled("plain"), **{"x": x, "y": y, **change})
+        kil.observe(**{"model": compiled("plain"), "x": x, "y": y, **change})
 
 
 def test_targets_need_a_loss():
