@@ -68,6 +68,8 @@ def pack(
     bounded = [tap for tap in taps if tap.bounds is not None]
     places = {id(tap): place for place, tap in enumerate(bounded)}
     raw = [raw_statistics(block, shortcut, not units.isdisjoint(identities)) for identities, block in blocks]
+    # Layers that were chosen but not called, and have no weights, leave nothing to measure.
+    raw = raw or [Raw._make([tf.zeros(0, tf.float64)] * len(Raw._fields))]
     packed = {
         "raw": tf.stack([tf.concat(column, axis=0) for column in zip(*raw, strict=True)]),
         "saturated": tf.stack(
@@ -75,7 +77,7 @@ def pack(
             or [tf.constant(0.0, tf.float64)]
         ),
     }
-    if with_histograms:
+    if with_histograms and blocks:
         packed["histogram"] = histograms([sample(block) for _, block in blocks])
     layout = Layout(
         keys=tuple((tap.depth, tap.layer, tap.quantity, tap.variable) for tap in taps),

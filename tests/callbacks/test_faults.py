@@ -88,7 +88,7 @@ def test_an_error_in_a_watched_step_leaves_the_plain_one():
             return tf.debugging.check_numerics(tf.reduce_mean(y_pred, axis=-1), "loss")
 
     model.compile("sgd", Checked())
-    with pytest.raises(tf.errors.InvalidArgumentError):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="loss : Tensor had NaN"):
         model.fit(x, y, verbose=0, shuffle=False, callbacks=[kil.callbacks.LayerStatistics(update_freq=1)])
     assert model.train_function.__module__.startswith("keras.")
 

@@ -164,6 +164,20 @@ def test_filter(layers):
     assert {row["layer"].split("/")[-1].rstrip("_0123456789") for row in profile.rows} == {"dense"}
 
 
+def test_a_layer_that_is_not_called_has_no_rows():
+    class Partly(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = keras.layers.Dense(2, name="used"), keras.layers.ReLU(name="idle")
+
+        def call(self, x):
+            return self.used(x)
+
+    model, x = Partly(), np.ones((4, 3), "float32")
+    assert len(kil.observe(model, x, layers="idle")) == 0
+    assert {row["layer"].split("/")[-1] for row in kil.observe(model, x).rows} == {"used"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
