@@ -134,7 +134,7 @@ class BackgroundWriter:
                 return
             try:
                 getattr(writer, action)(*arguments)
-            except (OSError, tf.errors.OpError) as error:
+            except Exception as error:  # whatever it is, the thread must live to have it told
                 self.failure = self.failure or error
 
 

@@ -25,7 +25,7 @@ _HISTOGRAM = ("runs", "starts", "bins", "counts")
 def to_line(profile: Profile) -> bytes:
     """The line, with its end."""
     data: dict[str, Any] = {"version": VERSION, "step": profile.step}
-    data.update(zip(KEYS[1:], map(list, zip(*profile.keys, strict=True)), strict=True))
+    data.update((name, [key[i] for key in profile.keys]) for i, name in enumerate(KEYS[1:]))
     data.update((name, _encode(name, profile.statistics[name])) for name in STATISTICS)
     if profile.histograms is not None:
         data["histogram"] = {name: _encode(name, getattr(profile.histograms, name)) for name in _HISTOGRAM}

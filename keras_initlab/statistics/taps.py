@@ -176,7 +176,8 @@ class Taps:
             flat, outputs = tf.nest.flatten(sources), list(self._outputs)
             found = original(tape, target, [*flat, *(tap.tensor for tap in outputs)], *args, **kwargs)
             for source, value in zip(flat, found, strict=False):
-                self._gradients.setdefault(_identity(source), value)
+                if value is not None:
+                    self._gradients.setdefault(_identity(source), value)
             for tap, value in zip(outputs, found[len(flat) :], strict=True):
                 # Of several losses the first counts.
                 if measurable(value) and id(tap) not in self._gradients:

@@ -94,8 +94,12 @@ def test_two_losses_and_two_optimizers():
 
         def train_step(self, batch):
             for optimizer, part in zip(self.optimizers, (self.one, self.two), strict=True):
-                with tf.GradientTape() as tape:
-                    loss = tf.reduce_mean(self(batch[0]) ** 2)
+                with tf.GradientTape(persistent=True) as tape:
+                    hidden = self.one(batch[0])
+                    loss = tf.reduce_mean(self.two(hidden) ** 2)
+                # A loss that does not reach the second part says nothing of its gradient.
+                if part is self.one:
+                    tape.gradient(tf.reduce_mean(hidden), self.two.trainable_weights)
                 gradients = tape.gradient(loss, part.trainable_weights)
                 optimizer.apply_gradients(zip(gradients, part.trainable_weights, strict=True))
             return {"loss": loss}

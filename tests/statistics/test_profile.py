@@ -174,7 +174,9 @@ def test_a_layer_that_is_not_called_has_no_rows():
             return self.used(x)
 
     model, x = Partly(), np.ones((4, 3), "float32")
-    assert len(kil.observe(model, x, layers="idle")) == 0
+    nothing = kil.observe(model, x, layers="idle")
+    assert len(nothing) == 0
+    assert from_line(to_line(nothing)) == nothing
     assert {row["layer"].split("/")[-1] for row in kil.observe(model, x).rows} == {"used"}
 
 
