@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: demo test sweep lint bench clean
+.PHONY: demo test test-backends sweep lint bench clean
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # TensorFlow prints these before it reads TF_CPP_MIN_LOG_LEVEL, whatever is set.
@@ -17,6 +17,13 @@ demo: $(VENV)/demo.done
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not sweep"
 
+# The initializers on each backend, on the processor. Keras fails by itself where the one asked for does not load.
+test-backends: $(VENV)/backends.done
+	@set -e; for backend in tensorflow jax torch; do \
+		echo "KERAS_BACKEND=$$backend"; \
+		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not sweep" tests/initializers; \
+	done
+
 sweep: $(VENV)/test.done
 	$(BIN)/python -m pytest -n 2 -m sweep
 
@@ -25,7 +32,7 @@ lint: $(VENV)/lint.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/test.done
+bench: $(VENV)/backends.done
 	@set -e; for script in benchmarks/*.py; do $(BIN)/python $$script $(QUIETLY); done
 
 clean:
@@ -40,6 +47,7 @@ $(VENV)/made:
 $(VENV)/demo.done: EXTRAS := .[plot] scikit-learn
 $(VENV)/test.done: EXTRAS := .[test]
 $(VENV)/lint.done: EXTRAS := .[dev]
+$(VENV)/backends.done: EXTRAS := .[test,backends]
 $(VENV)/%.done: $(VENV)/made setup.cfg pyproject.toml
 	@echo "Installing into $(VENV); the first time this fetches TensorFlow, some minutes."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e $(EXTRAS)

@@ -15,7 +15,7 @@ FRESH_PROCESS = """
 import sys, keras, keras_initlab
 layer = keras.saving.load_model(sys.argv[1]).layers[0]
 print(layer.kernel_initializer)
-print(float(abs(layer.kernel_initializer(layer.kernel.shape) - layer.kernel).numpy().max()))
+print(float(keras.ops.max(keras.ops.abs(layer.kernel_initializer(layer.kernel.shape) - layer.kernel))))
 """
 
 

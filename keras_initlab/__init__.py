@@ -1,38 +1,81 @@
 """How a network's weights begin, and what that does to it: initializers and layer statistics for Keras 3."""
 
-from keras_initlab import callbacks, initializers
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from keras_initlab import initializers, theory
 from keras_initlab.initializers import (
+    ChronoBias,
+    DeltaOrthogonal,
+    Dirac,
+    FromFile,
+    GateBias,
     GlorotNormal,
     GlorotUniform,
     HeNormal,
     HeUniform,
+    Identity,
     LecunNormal,
     LecunUniform,
     LSTMForgetBias,
     Orthogonal,
+    PerGate,
+    PortableSeed,
     RandomNormal,
     RandomUniform,
+    Sparse,
     TruncatedNormal,
+    UniformGateBias,
     VarianceScaling,
 )
-from keras_initlab.statistics import Profile, observe
+
+if TYPE_CHECKING:
+    from keras_initlab import callbacks
+    from keras_initlab.statistics import Profile, observe
 
 __all__ = [
+    "ChronoBias",
+    "DeltaOrthogonal",
+    "Dirac",
+    "FromFile",
+    "GateBias",
     "GlorotNormal",
     "GlorotUniform",
     "HeNormal",
     "HeUniform",
+    "Identity",
     "LSTMForgetBias",
     "LecunNormal",
     "LecunUniform",
     "Orthogonal",
+    "PerGate",
+    "PortableSeed",
     "Profile",
     "RandomNormal",
     "RandomUniform",
+    "Sparse",
     "TruncatedNormal",
+    "UniformGateBias",
     "VarianceScaling",
     "callbacks",
     "initializers",
     "observe",
+    "theory",
 ]
 __version__ = "0.1.0"
+
+# These load TensorFlow, which whoever initializes a model on JAX or torch can do without.
+_ON_FIRST_USE = {"Profile": "statistics", "observe": "statistics", "callbacks": "callbacks"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module 'keras_initlab' has no attribute {name!r}")
+    module = importlib.import_module(f"keras_initlab.{_ON_FIRST_USE[name]}")
+    value = module if name == "callbacks" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,6 +4,8 @@ import doctest
 import importlib
 import pkgutil
 
+import keras
+import numpy as np
 import pytest
 
 import keras_initlab
@@ -17,5 +19,5 @@ def test_the_callbacks_are_among_the_modules():
 
 @pytest.mark.parametrize("name", MODULES)
 def test_doctests(name):
-    failed, _ = doctest.testmod(importlib.import_module(name))
+    failed, _ = doctest.testmod(importlib.import_module(name), extraglobs={"np": np, "keras": keras})
     assert failed == 0

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import keras
 
 from keras_initlab.initializers.arguments import Argument
+from keras_initlab.initializers.sharding import laid_out
 
 __all__ = ["Initializer"]
 
@@ -30,13 +31,15 @@ class Initializer(keras.initializers.Initializer):
     """
 
     arguments: ClassVar[Mapping[str, Argument]] = {}
+    elementwise: ClassVar[bool] = False
+    """Whether each value is drawn on its own by ``sampling``, in the weight's own shape."""
 
     # Not calling Keras's constructors is on purpose: for seed=None they take a number from Python's global generator.
     def __init__(self, **values: Any) -> None:
         for name, value in values.items():
             setattr(self, name, self.arguments[name].check(name, value))
 
-    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+    def __call__(self, shape: Any, dtype: Any = None, layout: Any = None) -> Any:
         """Draw a weight.
 
         Args:
@@ -44,9 +47,11 @@ class Initializer(keras.initializers.Initializer):
             dtype: Any float dtype of Keras; None (the default) stands for ``keras.config.floatx()``. The values are
                 drawn in float32, or in float64 for float64, and cast once at the end, so that a bfloat16 weight takes
                 every value that bfloat16 has in the range.
+            layout: How the weight lies on several devices: a ``keras.distribution.TensorLayout`` or JAX sharding,
+                which Keras passes on JAX under a distribution. None (the default): on one.
 
         Returns:
-            A tensor of this shape and dtype.
+            A tensor of this shape and dtype. With a layout it has the values that it has without.
 
         Raises:
             TypeError: ``shape`` is not a list of whole numbers.
@@ -54,7 +59,13 @@ class Initializer(keras.initializers.Initializer):
         """
         shape, dtype = _checked_shape(shape), _checked_dtype(dtype)
         wide = "float64" if dtype == "float64" else "float32"
-        return keras.ops.cast(self._draw(shape, wide), dtype)
+
+        def draw() -> Any:
+            return keras.ops.cast(self._draw(shape, wide), dtype)
+
+        if layout is None:
+            return draw()
+        return laid_out(draw, shape, layout, getattr(self, "seed", None), self.elementwise)
 
     def _draw(self, shape: tuple[int, ...], dtype: str) -> Any:
         """Draw the values in a wide dtype."""
@@ -70,9 +81,31 @@ class Initializer(keras.initializers.Initializer):
         names = [name for name in inspect.signature(type(self)).parameters if name in self.arguments]
         return {name: self.arguments[name].to_config(getattr(self, name)) for name in names}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Initializer:
+        """Make one from its config.
+
+        Args:
+            config: Constructor arguments. A bare string name comes here with none.
+
+        Raises:
+            TypeError: An argument that has no default is missing.
+        """
+        parameters = inspect.signature(cls).parameters.values()
+        needed = [one.name for one in parameters if one.default is one.empty]
+        if any(name not in config for name in needed):
+            wanted = " and ".join(f"`{name}`, {cls.arguments[name].allowed}," for name in needed)
+            raise TypeError(
+                f"{cls.__name__} needs argument{'s' if len(needed) > 1 else ''} {wanted} and so cannot be given by its "
+                f"name alone. Received: {config!r}. Pass {cls.__name__}({', '.join(f'{name}=...' for name in needed)})."
+            )
+        return cls(**config)
+
     def __repr__(self) -> str:
-        config = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.get_config())
-        return f"{type(self).__name__}({config})"
+        parameters = inspect.signature(type(self)).parameters
+        values = {name: getattr(self, name) for name in self.get_config()}
+        changed = (f"{name}={value!r}" for name, value in values.items() if value != parameters[name].default)
+        return f"{type(self).__name__}({', '.join(changed)})"
 
     # copy and pickle go through the config too. A SeedGenerator holds a module, which neither of them can take.
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,57 +1,134 @@
-"""Orthonormal factors of a tall matrix of independent normals, through ``keras.ops`` alone."""
+"""Matrices with orthonormal columns, uniform among all such, through ``keras.ops`` alone."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import keras
 from keras import ops
 
-__all__ = ["polar_factor", "qr_factor"]
+from keras_initlab.initializers import sampling
 
-# Below this many rows a block is too small for Cholesky's speed, and for its columns to be surely well-conditioned.
-_LEAST_ROWS = 128
+__all__ = ["haar", "polar_factor"]
+
+# Reflections that are applied at once. Of 64, 128, 192 and 256 the fastest at 2048×2048, and at 8192×1024 within 10 %.
+_BLOCK = 128
 
 
-def qr_factor(a: Any) -> Any:
-    """Q of A = QR with a positive diagonal of R: the one such factorisation, and so a function of A alone.
+def haar(shape: tuple[int, ...], dtype: str, seed: Any) -> Any:
+    """Draw a stack of independent matrices with orthonormal columns, or rows where they are wide.
 
-    Of any m×n matrix with m ≥ n. In float64 a large one is taken in blocks of columns, each half as wide as the space
-    left by the blocks before it, in which a Gaussian block has a condition number near 6. So the Cholesky factor R of
-    BᵀB loses nothing that matters (QᵀQ = I to 3e-11 at 2048×2048), and the work is matrix products: half of
-    Householder's time.
+    The law is that of Q in A = QR, with A of independent standard normals and a positive diagonal of R; no A is
+    factorised. Householder's algorithm turns column j of A, from row j down, into a multiple of the unit vector, by a
+    reflection H_j; what it leaves of the other columns is again independent and standard normal, since H_j does not
+    depend on them. So Q = H_1 … H_n D with each H_j made from a normal vector of its own, of m − j + 1 entries, and
+    D the signs that make R's diagonal positive (Stewart 1980, The efficient generation of random orthogonal matrices
+    with an application to condition estimators, section 3). It is a third of the work of QR, and all of it products.
+
+    Args:
+        shape: ``(*stack, rows, columns)``.
+        dtype: ``"float32"`` or ``"float64"``.
+        seed: As in ``sampling``.
+
+    Returns:
+        A tensor of this shape and dtype. In float32 max |QᵀQ − I| is below 5e-7 up to 4096×4096, where Keras's has
+        2e-6 to 4e-6 and takes 2.5 to 5 times as long.
     """
-    rows, columns = a.shape
-    if keras.backend.standardize_dtype(a.dtype) != "float64":
-        return _householder(a)
-    q, start = None, 0
-    while start < columns:
-        room = rows - start
-        large = room >= _LEAST_ROWS
-        stop = min(columns, start + room // 2) if large else columns
-        block = a[:, start:stop]
-        if q is not None:
-            block = block - ops.matmul(q, ops.matmul(ops.transpose(q), block))
-        block = _cholesky(block) if large else _householder(block)
-        q = block if q is None else ops.concatenate([q, block], axis=1)
-        start = stop
-    return q
+    *stack, rows, columns = shape
+    if 0 in shape:
+        return ops.zeros(shape, dtype=dtype)
+    tall = (*stack, max(rows, columns), min(rows, columns))
+    with _exact_products():
+        reflectors, signs = _reflectors(_widened(sampling.normal(tall, 0.0, 1.0, dtype, seed)))
+        q = _product(reflectors)
+        # What rounding did to the lengths is nearly all of the defect, and cheap to undo.
+        q = ops.cast(q * (signs * ops.rsqrt(_sum_over_rows(ops.square(q)))), dtype)
+        if dtype == "float64":
+            q = _nearer(_nearer(q))
+    return q if rows >= columns else ops.swapaxes(q, -1, -2)
 
 
 def polar_factor(a: Any) -> Any:
-    """UVᵀ of A = USVᵀ, the matrix with orthonormal columns that is nearest to A."""
-    u, _, v = ops.svd(a, full_matrices=False)
-    return ops.matmul(u, v)
+    """UVᵀ of A = USVᵀ, the matrix with orthonormal columns that is nearest to A, for a stack of matrices."""
+    dtype = keras.backend.standardize_dtype(a.dtype)
+    with _exact_products():
+        u, _, v = ops.svd(_widened(a), full_matrices=False)
+        q = _nearer(ops.cast(ops.matmul(u, v), dtype))
+        return _nearer(q) if dtype == "float64" else q
 
 
-def _householder(a: Any) -> Any:
-    """Q by reflections, which leave the signs of R's diagonal to chance."""
-    q, r = ops.qr(a)
-    # Not ops.sign: a diagonal entry that is exactly 0 must not erase its column.
-    return ops.where(ops.diagonal(r) < 0.0, -q, q)
+def _nearer(q: Any) -> Any:
+    """A step of Newton and Schulz, which squares the defect.
+
+    By operators, since on torch and NumPy some of Keras's operations round float64 to float32.
+    """
+    eye = ops.eye(q.shape[-1], dtype=q.dtype)
+    return q @ (eye * 1.5 - (ops.swapaxes(q, -1, -2) @ q) * 0.5)
 
 
-def _cholesky(a: Any) -> Any:
-    """Q = A R⁻¹ with RᵀR = AᵀA; Cholesky's R has a positive diagonal of itself."""
-    lower = ops.cholesky(ops.matmul(ops.transpose(a), a))
-    return ops.transpose(ops.solve_triangular(lower, ops.transpose(a), lower=True))
+def _reflectors(normal: Any) -> tuple[Any, Any]:
+    """Columns u_j of length √2, zero above row j, with H_j = I − u_j u_jᵀ; and the signs D."""
+    rows, columns = normal.shape[-2:]
+    x = ops.tril(normal)
+    diagonal = ops.expand_dims(ops.diagonal(x, axis1=-2, axis2=-1), -2)
+    length = ops.sqrt(_sum_over_rows(ops.square(x)))
+    # Not ops.sign: a first entry that is exactly 0 must not erase its column.
+    sign = ops.where(diagonal < 0.0, -ops.ones_like(diagonal), ops.ones_like(diagonal))
+    # A column of zeros keeps the zero reflector, which reflects nothing.
+    scale = ops.rsqrt(ops.maximum(length * (length + ops.abs(diagonal)), 1e-30))
+    unit = ops.eye(rows, columns, dtype=x.dtype)
+    return (x + unit * (sign * length)) * scale, -sign
+
+
+def _product(u: Any) -> Any:
+    """The first n columns of H_1 … H_n, block by block from the last.
+
+    A block of reflections V is I − V T Vᵀ, with T⁻¹ the upper triangle of VᵀV and 1 on the diagonal (Puglisi 1992,
+    Modification of the Householder method based on the compact WY representation). The columns that later blocks have
+    made are zero in the block's rows, so half of the work falls away.
+    """
+    rows, columns = u.shape[-2:]
+    q = None
+    for start in reversed(range(0, columns, _BLOCK)):
+        v = u[..., start:, start : start + _BLOCK]
+        size = v.shape[-1]
+        unit = ops.broadcast_to(ops.eye(rows - start, size, dtype=u.dtype), v.shape)
+        projection = ops.swapaxes(v[..., :size, :], -1, -2)
+        if q is not None:
+            projection = ops.concatenate([projection, _transposed_product(v[..., size:, :], q)], axis=-1)
+            above = ops.zeros_like(projection[..., size:])
+            unit = ops.concatenate([unit, ops.concatenate([above, q], axis=-2)], axis=-1)
+        inverse = ops.triu(_transposed_product(v, v), 1) + ops.eye(size, dtype=u.dtype)
+        q = unit - ops.matmul(v, ops.solve_triangular(inverse, projection))
+    return q
+
+
+def _transposed_product(a: Any, b: Any) -> Any:
+    return ops.matmul(ops.swapaxes(a, -1, -2), b)
+
+
+def _sum_over_rows(a: Any) -> Any:
+    """Pairwise sum, which keeps its axis. One row after the other loses 1e-6 over 8192 rows in float32."""
+    rows = a.shape[-2]
+    if rows == 1:
+        return a
+    half = rows // 2
+    halves = a[..., :half, :] + a[..., half : 2 * half, :]
+    return _sum_over_rows(ops.concatenate([halves, a[..., 2 * half :, :]], axis=-2) if rows % 2 else halves)
+
+
+def _widened(a: Any) -> Any:
+    """Float64 on a GPU under TensorFlow, which keeps ten bits of a float32 in its products there (TensorFloat-32)."""
+    gpu = keras.backend.backend() == "tensorflow" and "gpu" in "".join(keras.distribution.list_devices()).lower()
+    return ops.cast(a, "float64") if gpu else a
+
+
+def _exact_products() -> contextlib.AbstractContextManager[Any]:
+    """Products in full float32 on JAX, which has no float64 by default."""
+    if keras.backend.backend() != "jax":
+        return contextlib.nullcontext()
+    import jax
+
+    highest: contextlib.AbstractContextManager[Any] = jax.default_matmul_precision("highest")
+    return highest

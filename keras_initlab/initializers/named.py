@@ -13,7 +13,7 @@ __all__ = ["GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "LecunNorma
 Axes = Sequence[int] | None
 
 
-@register(shape=(3, 8, 5, 16), seed=7, input_axes=[1, 2], output_axes=[3])
+@register(shape=(3, 8, 5, 16), seed=7, input_axes=[1], output_axes=[3], batch_axes=[2])
 class GlorotNormal(VarianceScaling):
     """Glorot's variance, cut normal law (Xavier normal).
 
@@ -23,9 +23,10 @@ class GlorotNormal(VarianceScaling):
     forward and the one that keeps the gradient's backward, and is both where the fans agree.
 
     Args:
-        seed: An integer, a ``keras.random.SeedGenerator`` or None, as in ``RandomNormal``.
+        seed: An integer, a ``keras.random.SeedGenerator``, a ``PortableSeed`` or None, as in ``RandomNormal``.
         input_axes: Axes that are summed over; None (default) for Keras's convention, as in ``VarianceScaling``.
         output_axes: Axes that lay out the output units, likewise.
+        batch_axes: Axes along which whole weights are stacked, such as a depthwise kernel's channels. Default: none.
 
     Any shape whose axes exist, any float dtype; drawn in float32 or wider and cast once.
 
@@ -42,11 +43,13 @@ class GlorotNormal(VarianceScaling):
         0.2
     """
 
-    def __init__(self, seed: Any = None, input_axes: Axes = None, output_axes: Axes = None) -> None:
-        super().__init__(1.0, "fan_avg", "truncated_normal", seed, input_axes, output_axes)
+    def __init__(
+        self, seed: Any = None, input_axes: Axes = None, output_axes: Axes = None, batch_axes: Axes = None
+    ) -> None:
+        super().__init__(1.0, "fan_avg", "truncated_normal", seed, input_axes, output_axes, batch_axes)
 
 
-@register(shape=(3, 8, 5, 16), seed=7, input_axes=[1, 2], output_axes=[3])
+@register(shape=(3, 8, 5, 16), seed=7, input_axes=[1], output_axes=[3], batch_axes=[2])
 class GlorotUniform(VarianceScaling):
     """Glorot's variance, uniform law (Xavier uniform).
 
@@ -55,9 +58,10 @@ class GlorotUniform(VarianceScaling):
     For layers that are linear around 0, such as tanh; Keras's default for most kernels.
 
     Args:
-        seed: An integer, a ``keras.random.SeedGenerator`` or None, as in ``RandomNormal``.
+        seed: An integer, a ``keras.random.SeedGenerator``, a ``PortableSeed`` or None, as in ``RandomNormal``.
         input_axes: Axes that are summed over; None (default) for Keras's convention, as in ``VarianceScaling``.
         output_axes: Axes that lay out the output units, likewise.
+        batch_axes: Axes along which whole weights are stacked, such as a depthwise kernel's channels. Default: none.
 
     Any shape whose axes exist, any float dtype; drawn in float32 or wider and cast once.
 
@@ -74,11 +78,13 @@ class GlorotUniform(VarianceScaling):
         0.2
     """
 
-    def __init__(self, seed: Any = None, input_axes: Axes = None, output_axes: Axes = None) -> None:
-        super().__init__(1.0, "fan_avg", "uniform", seed, input_axes, output_axes)
+    def __init__(
+        self, seed: Any = None, input_axes: Axes = None, output_axes: Axes = None, batch_axes: Axes = None
+    ) -> None:
+        super().__init__(1.0, "fan_avg", "uniform", seed, input_axes, output_axes, batch_axes)
 
 
-@register(shape=(3, 8, 5, 16), seed=7, input_axes=[1, 2], output_axes=[3])
+@register(shape=(3, 8, 5, 16), seed=7, input_axes=[1], output_axes=[3], batch_axes=[2])
 class HeNormal(VarianceScaling):
     """He's variance, cut normal law.
 
@@ -87,9 +93,10 @@ class HeNormal(VarianceScaling):
     For ReLU, which keeps half of the mean square of a symmetric input: the 2 makes up for it, at any depth.
 
     Args:
-        seed: An integer, a ``keras.random.SeedGenerator`` or None, as in ``RandomNormal``.
+        seed: An integer, a ``keras.random.SeedGenerator``, a ``PortableSeed`` or None, as in ``RandomNormal``.
         input_axes: Axes that are summed over; None (default) for Keras's convention, as in ``VarianceScaling``.
         output_axes: Axes that lay out the output units, likewise.
+        batch_axes: Axes along which whole weights are stacked, such as a depthwise kernel's channels. Default: none.
 
     Any shape whose axes exist, any float dtype; drawn in float32 or wider and cast once.
 
@@ -106,11 +113,13 @@ class HeNormal(VarianceScaling):
         0.2
     """
 
-    def __init__(self, seed: Any = None, input_axes: Axes = None, output_axes: Axes = None) -> None:
-        super().__init__(2.0, "fan_in", "truncated_normal", seed, input_axes, output_axes)
+    def __init__(
+        self, seed: Any = None, input_axes: Axes = None, output_axes: Axes = None, batch_axes: Axes = None
+    ) -> None:
+        super().__init__(2.0, "fan_in", "truncated_normal", seed, input_axes, output_axes, batch_axes)
 
 
-@register(shape=(3, 8, 5, 16), seed=7, input_axes=[1, 2], output_axes=[3])
+@register(shape=(3, 8, 5, 16), seed=7, input_axes=[1], output_axes=[3], batch_axes=[2])
 class HeUniform(VarianceScaling):
     """He's variance, uniform law.
 
@@ -119,9 +128,10 @@ class HeUniform(VarianceScaling):
     For ReLU, with the variance 2 / fan_in of ``HeNormal`` and no value beyond 1.73 standard deviations.
 
     Args:
-        seed: An integer, a ``keras.random.SeedGenerator`` or None, as in ``RandomNormal``.
+        seed: An integer, a ``keras.random.SeedGenerator``, a ``PortableSeed`` or None, as in ``RandomNormal``.
         input_axes: Axes that are summed over; None (default) for Keras's convention, as in ``VarianceScaling``.
         output_axes: Axes that lay out the output units, likewise.
+        batch_axes: Axes along which whole weights are stacked, such as a depthwise kernel's channels. Default: none.
 
     Any shape whose axes exist, any float dtype; drawn in float32 or wider and cast once.
 
@@ -137,11 +147,13 @@ class HeUniform(VarianceScaling):
         0.2
     """
 
-    def __init__(self, seed: Any = None, input_axes: Axes = None, output_axes: Axes = None) -> None:
-        super().__init__(2.0, "fan_in", "uniform", seed, input_axes, output_axes)
+    def __init__(
+        self, seed: Any = None, input_axes: Axes = None, output_axes: Axes = None, batch_axes: Axes = None
+    ) -> None:
+        super().__init__(2.0, "fan_in", "uniform", seed, input_axes, output_axes, batch_axes)
 
 
-@register(shape=(3, 8, 5, 16), seed=7, input_axes=[1, 2], output_axes=[3])
+@register(shape=(3, 8, 5, 16), seed=7, input_axes=[1], output_axes=[3], batch_axes=[2])
 class LecunNormal(VarianceScaling):
     """LeCun's variance, cut normal law.
 
@@ -150,9 +162,10 @@ class LecunNormal(VarianceScaling):
     For activations of gain 1, such as SELU or none: the pre-activation has the mean square of the input.
 
     Args:
-        seed: An integer, a ``keras.random.SeedGenerator`` or None, as in ``RandomNormal``.
+        seed: An integer, a ``keras.random.SeedGenerator``, a ``PortableSeed`` or None, as in ``RandomNormal``.
         input_axes: Axes that are summed over; None (default) for Keras's convention, as in ``VarianceScaling``.
         output_axes: Axes that lay out the output units, likewise.
+        batch_axes: Axes along which whole weights are stacked, such as a depthwise kernel's channels. Default: none.
 
     Any shape whose axes exist, any float dtype; drawn in float32 or wider and cast once.
 
@@ -169,11 +182,13 @@ class LecunNormal(VarianceScaling):
         0.2
     """
 
-    def __init__(self, seed: Any = None, input_axes: Axes = None, output_axes: Axes = None) -> None:
-        super().__init__(1.0, "fan_in", "truncated_normal", seed, input_axes, output_axes)
+    def __init__(
+        self, seed: Any = None, input_axes: Axes = None, output_axes: Axes = None, batch_axes: Axes = None
+    ) -> None:
+        super().__init__(1.0, "fan_in", "truncated_normal", seed, input_axes, output_axes, batch_axes)
 
 
-@register(shape=(3, 8, 5, 16), seed=7, input_axes=[1, 2], output_axes=[3])
+@register(shape=(3, 8, 5, 16), seed=7, input_axes=[1], output_axes=[3], batch_axes=[2])
 class LecunUniform(VarianceScaling):
     """LeCun's variance, uniform law.
 
@@ -182,9 +197,10 @@ class LecunUniform(VarianceScaling):
     For activations of gain 1, with the variance 1 / fan_in of ``LecunNormal``.
 
     Args:
-        seed: An integer, a ``keras.random.SeedGenerator`` or None, as in ``RandomNormal``.
+        seed: An integer, a ``keras.random.SeedGenerator``, a ``PortableSeed`` or None, as in ``RandomNormal``.
         input_axes: Axes that are summed over; None (default) for Keras's convention, as in ``VarianceScaling``.
         output_axes: Axes that lay out the output units, likewise.
+        batch_axes: Axes along which whole weights are stacked, such as a depthwise kernel's channels. Default: none.
 
     Any shape whose axes exist, any float dtype; drawn in float32 or wider and cast once.
 
@@ -200,5 +216,7 @@ class LecunUniform(VarianceScaling):
         0.2
     """
 
-    def __init__(self, seed: Any = None, input_axes: Axes = None, output_axes: Axes = None) -> None:
-        super().__init__(1.0, "fan_in", "uniform", seed, input_axes, output_axes)
+    def __init__(
+        self, seed: Any = None, input_axes: Axes = None, output_axes: Axes = None, batch_axes: Axes = None
+    ) -> None:
+        super().__init__(1.0, "fan_in", "uniform", seed, input_axes, output_axes, batch_axes)

@@ -1,4 +1,4 @@
-"""Draws from the laws in a wide dtype. Only ``keras.random`` and ``keras.ops``: runs on every backend, and compiled."""
+"""Draws from the laws in a wide dtype, on the device by ``keras.random`` or from a portable stream."""
 
 from __future__ import annotations
 
@@ -12,18 +12,24 @@ from keras import ops
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from keras_initlab.theory import log_survival_ratio, mills_ratio
+from keras_initlab.initializers import portable
+from keras_initlab.initializers.seeds import PortableSeed
+from keras_initlab.theory import log_survival_ratio, mills_ratio, normal_quantile, truncated_quantile
 
 __all__ = ["normal", "truncated_normal", "uniform"]
 
 
 def normal(shape: tuple[int, ...], mean: float, stddev: float, dtype: str, seed: Any) -> Any:
     """Draw from N(mean, stddev²)."""
+    if isinstance(seed, PortableSeed):
+        return portable.draw(seed, shape, dtype, lambda u: mean + stddev * normal_quantile(u))
     return keras.random.normal(shape, mean=mean, stddev=stddev, dtype=dtype, seed=seed)
 
 
 def uniform(shape: tuple[int, ...], minval: float, maxval: float, dtype: str, seed: Any) -> Any:
     """Draw from the uniform law on [minval, maxval]."""
+    if isinstance(seed, PortableSeed):
+        return portable.draw(seed, shape, dtype, lambda u: minval + (maxval - minval) * u)
     return keras.random.uniform(shape, minval=minval, maxval=maxval, dtype=dtype, seed=seed)
 
 
@@ -37,6 +43,11 @@ def truncated_normal(
     """
     if stddev == 0.0:
         return ops.full(shape, mean, dtype=dtype)
+    low, high = mean + stddev * lower, mean + stddev * upper
+    if isinstance(seed, PortableSeed):
+        return portable.draw(
+            seed, shape, dtype, lambda u: np.clip(mean + stddev * truncated_quantile(u, lower, upper), low, high)
+        )
     if lower >= 0.0:
         z = _tail(shape, lower, upper, dtype, seed)
     elif upper <= 0.0:
@@ -44,7 +55,7 @@ def truncated_normal(
     else:
         z = _body(shape, lower, upper, dtype, seed)
     values = z * stddev + mean if mean else z * stddev
-    return ops.clip(values, mean + stddev * lower, mean + stddev * upper)
+    return ops.clip(values, low, high)
 
 
 def _body(shape: tuple[int, ...], lower: float, upper: float, dtype: str, seed: Any) -> Any:
@@ -74,7 +85,7 @@ def _tail(shape: tuple[int, ...], lower: float, upper: float, dtype: str, seed: 
     # The slope of the hazard, h(h − a), lies between 0 and 1; in floats it is rounding noise far out.
     slope = min(max(hazard * (hazard - lower), 0.0), 1.0)
     y = exponential * 2.0 / (ops.sqrt(exponential * (2.0 * slope) + hazard**2) + hazard)
-    for _ in range(2 if dtype == "float32" else 3):
+    for _ in range(2 if dtype == "float32" else 5):
         mills = _mills_ratio(y + lower, dtype)
         excess = y * lower + ops.square(y) * 0.5 - (ops.log(mills) - log_mills) - exponential
         y = y - excess * mills

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from keras_initlab.initializers import sampling
-from keras_initlab.initializers.arguments import Real, Seed
+from keras_initlab.initializers.arguments import Real
 from keras_initlab.initializers.base import Initializer
 from keras_initlab.initializers.registry import register
+from keras_initlab.initializers.seeds import Seed
 
 __all__ = ["RandomUniform"]
 
@@ -40,6 +41,7 @@ class RandomUniform(Initializer):
         (True, True)
     """
 
+    elementwise = True
     arguments: ClassVar = {"minval": Real(), "maxval": Real(), "seed": Seed()}
     minval: float
     maxval: float

@@ -9,44 +9,70 @@ from typing import Any, ClassVar
 import keras
 
 from keras_initlab.initializers import sampling
-from keras_initlab.initializers.arguments import Axes, Choice, Real, Seed
+from keras_initlab.initializers.arguments import Activation, Axes, Choice, Real, check_disjoint
 from keras_initlab.initializers.base import Initializer
 from keras_initlab.initializers.registry import register
+from keras_initlab.initializers.seeds import Seed
 from keras_initlab.theory import fans, truncated_moments
 
 __all__ = ["VarianceScaling"]
 
 _CUT = (-2.0, 2.0)
+# What an activation's gain has to keep for each mode: the signal, the gradient, or something of both.
+_CRITERIA: dict[str, Any] = {
+    "fan_in": "forward",
+    "fan_out": "backward",
+    "fan_avg": "geometric",
+    "fan_geo_avg": "geometric",
+}
 
 
 # EinsumDense and MultiHeadAttention hand their axes on only to instances of Keras's own class.
-@register(scale=3.0, mode="fan_avg", distribution="uniform", seed=7, input_axes=[1], output_axes=[-2])
+@register(
+    shape=(3, 8, 5, 16),
+    scale=3.0,
+    mode="fan_geo_avg",
+    distribution="uniform",
+    seed=7,
+    input_axes=[1],
+    output_axes=[-2],
+    batch_axes=[0],
+    activation="gelu",
+)
 class VarianceScaling(Initializer, keras.initializers.VarianceScaling):
-    """Zero-mean law with variance scale / fan.
+    """Zero-mean law with variance scale · gain² / fan.
 
-    ``Var w = scale / n``, with n the fan-in, the fan-out, or (fan_in + fan_out) / 2, and at least 1
+    ``Var w = scale · g² / n``, with n the fan-in, the fan-out, (fan_in + fan_out) / 2 or √(fan_in · fan_out), and at
+    least 1; and g = 1 or the gain of an activation
 
     - ``truncated_normal``: normal, cut at ±2 standard deviations of the law before the cut, which is made
-      1 / 0.87963 wider so that the variance *after* the cut is scale / n.
-    - ``untruncated_normal``: N(0, scale / n).
-    - ``uniform``: U[−l, l] with l = √(3 · scale / n).
+      1 / 0.87963 wider so that the variance *after* the cut is that of the formula.
+    - ``untruncated_normal``: the normal law of this variance.
+    - ``uniform``: U[−l, l] with l = √(3 Var w).
 
     Args:
-        scale: Variance times fan, at least 0; 0 gives zeros. Default 1.0, which keeps the variance of a linear layer's
-            input; 2.0 makes up for the half that ReLU cuts away.
+        scale: Factor of the variance, at least 0; 0 gives zeros. Default 1.0, which keeps the variance of a linear
+            layer's input; 2.0 makes up for the half that ReLU cuts away.
         mode: ``"fan_in"`` (default: keeps the scale of the signal forward), ``"fan_out"`` (that of the gradient
-            backward) or ``"fan_avg"`` (a compromise).
+            backward), ``"fan_avg"`` (a compromise) or ``"fan_geo_avg"`` (the compromise that changes both by inverse
+            factors).
         distribution: ``"truncated_normal"`` (default, as in Keras), ``"untruncated_normal"`` or ``"uniform"``.
-        seed: An integer, a ``keras.random.SeedGenerator`` or None, as in ``RandomNormal``.
+        seed: An integer, a ``keras.random.SeedGenerator``, a ``PortableSeed`` or None, as in ``RandomNormal``.
         input_axes: Axes of the weight that are summed over; None (default) for Keras's convention, or for what
-            ``output_axes`` leaves. Axes that are in neither list are the receptive field and count in both fans.
+            ``output_axes`` leaves. Axes that are in no list are the receptive field and count in both fans.
         output_axes: Axes that lay out the output units, likewise.
+        batch_axes: Axes along which whole weights are stacked, which count in neither fan: ``[-2]`` for a depthwise
+            kernel. Default: none.
+        activation: What follows the layer, by Keras's name, as a Keras activation or as any function that Keras can
+            save: g is then ``keras_initlab.theory.gain`` of it for standard normal input, ``"forward"`` for fan_in,
+            ``"backward"`` for fan_out and ``"geometric"`` for the two averages. Default None: g = 1.
 
     Any shape whose axes exist, any float dtype; drawn in float32 or wider and cast once.
 
     Raises:
         TypeError: An argument is of the wrong kind.
-        ValueError: An argument is out of range; when called, if the declared axes do not fit the shape.
+        ValueError: An argument is out of range, or the activation has no gain; when called, if the declared axes do
+            not fit the shape.
 
     Reference:
         He et al. (2015), Delving deep into rectifiers, section 2.2, equations 10 and 14 for the two modes; Glorot &
@@ -56,21 +82,28 @@ class VarianceScaling(Initializer, keras.initializers.VarianceScaling):
         >>> initializer = VarianceScaling(scale=2.0, mode="fan_in", distribution="uniform", seed=0)
         >>> initializer.target_stddev((50, 10))
         0.2
+        >>> round(VarianceScaling(activation="gelu").target_stddev((100, 10)), 10)
+        0.1533530441
     """
 
+    elementwise = True
     arguments: ClassVar = {
         "scale": Real(low=0.0),
-        "mode": Choice(("fan_in", "fan_out", "fan_avg")),
+        "mode": Choice(tuple(_CRITERIA)),
         "distribution": Choice(("truncated_normal", "untruncated_normal", "uniform")),
         "seed": Seed(),
         "input_axes": Axes(),
         "output_axes": Axes(),
+        "batch_axes": Axes(),
+        "activation": Activation(),
     }
     scale: float
     mode: str
     distribution: str
     input_axes: tuple[int, ...] | None
     output_axes: tuple[int, ...] | None
+    batch_axes: tuple[int, ...] | None
+    activation: Any
 
     def __init__(
         self,
@@ -80,6 +113,8 @@ class VarianceScaling(Initializer, keras.initializers.VarianceScaling):
         seed: Any = None,
         input_axes: Sequence[int] | None = None,
         output_axes: Sequence[int] | None = None,
+        batch_axes: Sequence[int] | None = None,
+        activation: Any = None,
     ) -> None:
         super().__init__(
             scale=scale,
@@ -88,13 +123,11 @@ class VarianceScaling(Initializer, keras.initializers.VarianceScaling):
             seed=seed,
             input_axes=input_axes,
             output_axes=output_axes,
+            batch_axes=batch_axes,
+            activation=activation,
         )
-        if shared := sorted(set(self.input_axes or ()) & set(self.output_axes or ())):
-            raise ValueError(
-                "Arguments `input_axes` and `output_axes` must not share an axis. "
-                f"Received: input_axes={input_axes!r}, output_axes={output_axes!r}, which share {shared}. "
-                "Declare an axis that is neither (a receptive field) by leaving it out of both."
-            )
+        check_disjoint(self)
+        self._gain()  # an activation without one is refused here and not at the first call
 
     def target_stddev(self, shape: Sequence[int]) -> float:
         """Standard deviation that the values of a weight of this shape have.
@@ -103,14 +136,26 @@ class VarianceScaling(Initializer, keras.initializers.VarianceScaling):
             shape: Sizes of the weight's axes.
 
         Returns:
-            √(scale / n).
+            √(scale / n) times the activation's gain.
 
         Raises:
             ValueError: The declared axes do not fit the shape.
         """
-        fan_in, fan_out = fans(shape, self.input_axes, self.output_axes)
-        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
-        return math.sqrt(self.scale / max(1.0, fan))
+        fan_in, fan_out = fans(shape, self.input_axes, self.output_axes, self.batch_axes or ())
+        fan = {
+            "fan_in": fan_in,
+            "fan_out": fan_out,
+            "fan_avg": (fan_in + fan_out) / 2,
+            "fan_geo_avg": math.sqrt(fan_in * fan_out),
+        }[self.mode]
+        return math.sqrt(self.scale / max(1.0, fan)) * self._gain()
+
+    def _gain(self) -> float:
+        if self.activation is None:
+            return 1.0
+        from keras_initlab.theory.gain import gain
+
+        return gain(self.activation, _CRITERIA[self.mode])
 
     def _draw(self, shape: tuple[int, ...], dtype: str) -> Any:
         target, seed = self.target_stddev(shape), self._next_seed()

@@ -7,9 +7,16 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erfcx
+from scipy.special import erfcx, ndtr, ndtri
 
-__all__ = ["log_survival_ratio", "mills_ratio", "truncated_moments"]
+__all__ = [
+    "log_survival_ratio",
+    "mills_ratio",
+    "normal_quantile",
+    "stddev_before_cut",
+    "truncated_moments",
+    "truncated_quantile",
+]
 
 # exp(-80) is 2e-35: what lies further down the density than that changes no digit of a moment in float64.
 _NEGLIGIBLE = 80.0
@@ -109,3 +116,113 @@ def _quadrature() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     nodes, weights = np.polynomial.legendre.leggauss(32)
     panels = np.arange(8)[:, None]
     return ((panels + (nodes + 1) / 2) / 8).ravel(), np.tile(weights / 16, 8)
+
+
+def normal_quantile(u: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quantile of the standard normal law at uniform numbers from a grid of 2⁻⁵³, none of which gives infinity.
+
+    ``Φ⁻¹(u + 2⁻⁵⁴)``: the middle of each cell of the grid.
+
+    Args:
+        u: Numbers in [0, 1), multiples of 2⁻⁵³.
+
+    Returns:
+        float64 of the shape of ``u``, between −8.3 and 8.21.
+
+    Example:
+        >>> normal_quantile(np.array([0.0, 0.5, 1 - 2.0**-53])).round(3)
+        array([-8.292,  0.   ,  8.21 ])
+    """
+    return truncated_quantile(u, -math.inf, math.inf)
+
+
+def truncated_quantile(u: NDArray[np.float64], lower: float, upper: float) -> NDArray[np.float64]:
+    """Quantile of the standard normal law cut at two bounds.
+
+    ``x`` with ``(Φ(x) − Φ(a)) / (Φ(b) − Φ(a)) = u``; beyond 0 by the distance from the bound and the
+    hazard rate.
+
+    Args:
+        u: Numbers in [0, 1).
+        lower: a, minus infinity for none.
+        upper: b, above ``lower``, infinity for none.
+
+    Returns:
+        float64 of the shape of ``u``, within the bounds.
+
+    Example:
+        >>> truncated_quantile(np.array([0.0, 0.5]), 5.25, math.inf).round(6)
+        array([5.25    , 5.376258])
+    """
+    if upper <= 0:
+        return -truncated_quantile(u, -upper, -lower)
+    if lower >= 0:
+        kept = -math.expm1(log_survival_ratio(lower, upper))
+        return np.clip(lower + _excess(-np.log1p(-kept * u), lower), lower, upper)
+    low, high = ndtr(lower), ndtr(upper)
+    p = np.minimum(low + (high - low) * u + 2.0**-54, 1 - 2.0**-53)
+    return np.asarray(np.clip(ndtri(p), lower, upper))
+
+
+def _excess(exponential: NDArray[np.float64], lower: float) -> NDArray[np.float64]:
+    """How far beyond a = ``lower``, at least 0, the survival function has fallen by the factor exp(−exponential).
+
+    Solves ``a·y + y²/2 − log(M(a + y) / M(a)) = e`` for y, which keeps its digits however far out a is; SciPy's
+    inverse of the logarithm has lost ten of them at a = 1000. The left side is convex with slope 1 / M(a + y), the
+    hazard rate. Newton's steps start from the solution with the hazard and its slope taken at a, which is too far out,
+    and so come down to the root one after the other.
+    """
+    log_mills = math.log(mills_ratio(lower))
+    hazard = math.exp(-log_mills)
+    # The slope of the hazard, h(h − a), lies between 0 and 1; in floats it is rounding noise far out.
+    slope = min(max(hazard * (hazard - lower), 0.0), 1.0)
+    y = exponential * 2.0 / (np.sqrt(exponential * (2.0 * slope) + hazard**2) + hazard)
+    for _ in range(5):
+        mills = mills_ratio(lower + y)
+        y = y - (y * (lower + y / 2) - (np.log(mills) - log_mills) - exponential) * mills
+    return np.asarray(np.maximum(y, 0.0))
+
+
+@functools.lru_cache(maxsize=256)
+def stddev_before_cut(stddev: float, lower: float, upper: float) -> float:
+    """Standard deviation σ that a normal law must have for a cut at two fixed distances to leave ``stddev``.
+
+    Solves ``σ · s(lower/σ, upper/σ) = stddev`` with s the standard deviation in ``truncated_moments``. The left side
+    grows with σ: to that of the uniform law, (upper − lower)/√12, where both bounds are finite.
+
+    Args:
+        stddev: Standard deviation of the values after the cut, above 0.
+        lower: Distance of the lower bound from the mean before the cut, in the units of ``stddev``.
+        upper: Distance of the upper bound likewise, above ``lower``.
+
+    Returns:
+        σ, to 12 digits.
+
+    Raises:
+        ValueError: No normal law leaves so much: ``stddev`` is not below that of the uniform law.
+
+    Example:
+        >>> round(stddev_before_cut(0.8796256610342398, -2.0, 2.0), 12)
+        1.0
+    """
+    from scipy.optimize import brentq  # it takes longer to load than all the rest of the package
+
+    if math.isinf(lower) and math.isinf(upper):
+        return stddev
+    widest = (upper - lower) / math.sqrt(12)
+
+    def left(log_sigma: float) -> float:
+        sigma = math.exp(log_sigma)
+        return math.log(sigma * truncated_moments(lower / sigma, upper / sigma)[1] / stddev)
+
+    # A law 1e5 times as wide as the window differs from the uniform one in the tenth digit.
+    ceiling = math.log(max(1e5 * (upper - lower), stddev) if math.isfinite(widest) else 1e5 * stddev)
+    if stddev >= widest or left(ceiling) <= 0:
+        raise ValueError(
+            f"Argument `stddev` must be below {widest:g}, that of the uniform law between the bounds. "
+            f"Received: stddev={stddev!r}. Move the bounds apart, or ask for less."
+        )
+    floor = math.log(stddev)
+    while left(floor) >= 0:
+        floor -= 1.0
+    return math.exp(brentq(left, floor, ceiling, xtol=1e-14, rtol=1e-14))

@@ -43,8 +43,6 @@ def test_several_calls_of_fit(update_freq, steps):
     assert fitted(update_freq, calls=((5, 2), (3, 2))) == steps
 
 
-# What Keras's callback does with NumPy 2.
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_keras_counts_the_same_steps(tmp_path):
     """Keras's own TensorBoard callback names the steps that an integer watches."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -7,10 +7,20 @@ it by the number of its checks (union bound).
 import math
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 from scipy import stats
 
+# JAX alone has float64 only where it is switched on.
+FLOATS = ["float16", "bfloat16", "float32", *(["float64"] if keras.backend.backend() != "jax" else [])]
+
 FIVE_SIGMA = 2 * stats.norm.sf(5.0)
+
+
+def numbers(tensor):
+    """Any tensor of any backend as float64 of NumPy, to the last bit."""
+    narrow = keras.backend.standardize_dtype(tensor.dtype) != "float64"
+    return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32") if narrow else tensor).astype("float64")
 
 
 @dataclass(frozen=True)

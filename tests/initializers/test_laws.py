@@ -5,12 +5,22 @@ import math
 import keras
 import numpy as np
 import pytest
-from laws import FIVE_SIGMA, assert_distribution, assert_law, assert_mean, assert_std, cut_normal, normal, uniform
+from laws import (
+    FIVE_SIGMA,
+    FLOATS,
+    assert_distribution,
+    assert_law,
+    assert_mean,
+    assert_std,
+    cut_normal,
+    normal,
+    numbers,
+    uniform,
+)
 
 from keras_initlab import initializers
 from keras_initlab.theory import truncated_moments
 
-FLOATS = ["float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2"]
 SHAPE = (512, 128)
 FAN = {"fan_in": 512, "fan_out": 128, "fan_avg": 320}
 CUT_STD = 0.8796256610342398
@@ -50,7 +60,7 @@ def scaled(distribution, variance):
 
 def draw(initializer, shape=SHAPE, dtype=None):
     """Values as float64."""
-    return np.asarray(keras.ops.cast(initializer(shape, dtype=dtype), "float64"))
+    return numbers(initializer(shape, dtype=dtype))
 
 
 def laws():
@@ -84,7 +94,7 @@ def test_law_under_a_hundred_seeds(make, law):
         assert_law(draw(make(seed)), law, alpha=FIVE_SIGMA / (300 * len(LAWS)))
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("dtype", [*FLOATS, "float8_e4m3fn", "float8_e5m2"])
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_float_dtype(name, dtype):
     """Rounding adds no bias, and its variance is far below the band."""
@@ -95,7 +105,7 @@ def test_every_float_dtype(name, dtype):
     if "float8" not in dtype:
         assert_std(values, law)
     bound = max(abs(edge) for edge in law.distribution.support())
-    assert np.abs(values).max() <= float(keras.ops.cast(np.float32(bound), dtype))
+    assert np.abs(values).max() <= numbers(keras.ops.cast(np.float32(bound), dtype))
 
 
 @pytest.mark.parametrize(("lower", "upper"), BOUNDS)
@@ -115,10 +125,10 @@ def test_truncated_normal_at_any_bounds(lower, upper):
     assert abs(z.std() / std - 1) <= 5 * math.sqrt((9 - 1) / (4 * z.size))
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("dtype", [*FLOATS, "float8_e4m3fn", "float8_e5m2"])
 def test_truncated_normal_keeps_its_bounds_in_every_dtype(dtype):
     values = draw(initializers.TruncatedNormal(0.3, 0.1, -1.0, 2.5, seed=5), dtype=dtype)
-    low, high = (float(keras.ops.cast(np.float32(edge), dtype)) for edge in (0.2, 0.55))
+    low, high = (numbers(keras.ops.cast(np.float32(edge), dtype)) for edge in (0.2, 0.55))
     assert low <= values.min()
     assert values.max() <= high
 
@@ -127,19 +137,23 @@ def test_no_value_is_infinite_without_bounds():
     assert_law(draw(initializers.TruncatedNormal(0.0, 1.0, None, None, seed=1), (2000, 1000)), normal(0.0, 1.0))
 
 
-def test_float64_has_more_digits_than_float32():
-    for initializer in (initializers.HeNormal(1), initializers.TruncatedNormal(lower=3.0, upper=None, seed=1)):
+# Torch's and NumPy's backends round float64 to float32 in some of Keras's operations, which tails need.
+@pytest.mark.skipif("float64" not in FLOATS, reason="no float64")
+@pytest.mark.parametrize("lower", [-1.0, 3.0][: 2 if keras.backend.backend() == "tensorflow" else 1])
+def test_float64_has_more_digits_than_float32(lower):
+    for initializer in (initializers.HeNormal(1), initializers.TruncatedNormal(lower=lower, upper=None, seed=1)):
         values = draw(initializer, dtype="float64")
         assert np.mean(values == values.astype("float32")) < 1e-3
 
 
-@pytest.mark.parametrize(("dtype", "least", "keras_at_most"), [("float16", 3000, None), ("bfloat16", 1000, None)])
-def test_a_narrow_dtype_takes_the_values_it_has(dtype, least, keras_at_most):
+@pytest.mark.parametrize(("dtype", "least"), [("float16", 3000), ("bfloat16", 1000)])
+def test_a_narrow_dtype_takes_the_values_it_has(dtype, least):
     """Drawn in a narrow dtype, a law has as many values as that dtype has in [1, 2); drawn wide, all that it has."""
     assert np.unique(draw(initializers.TruncatedNormal(seed=1), (10_000,), dtype)).size > least
     assert np.unique(draw(initializers.RandomUniform(seed=1), (10_000,), dtype)).size > least / 1.5
 
 
+@pytest.mark.skipif(keras.backend.backend() not in ("tensorflow", "jax"), reason="elsewhere Keras draws wide")
 def test_keras_draws_a_narrow_uniform_from_few_values():
     values = draw(keras.initializers.RandomUniform(seed=1), (10_000,), "bfloat16")
     assert np.unique(values).size <= 128

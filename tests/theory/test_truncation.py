@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from keras_initlab.theory import log_survival_ratio, mills_ratio, truncated_moments
+from keras_initlab.theory import (
+    log_survival_ratio,
+    mills_ratio,
+    normal_quantile,
+    stddev_before_cut,
+    truncated_moments,
+    truncated_quantile,
+)
 
 INF = math.inf
 
@@ -114,3 +121,55 @@ def test_log_survival_ratio(lower, upper):
     expected = stats.norm.logsf(upper) - stats.norm.logsf(lower)
     assert log_survival_ratio(lower, upper) == pytest.approx(expected, rel=1e-11)
     assert log_survival_ratio(lower, INF) == -INF
+
+
+@pytest.mark.parametrize(("lower", "upper"), [*WINDOWS, (5.25, INF), (30, 30.05), (-INF, -40), (1000, INF), (0, INF)])
+def test_the_quantile_inverts_the_distribution(lower, upper):
+    u = np.linspace(0, 1, 203)[1:-1]
+    x = truncated_quantile(u, lower, upper)
+    assert lower <= x.min() <= x.max() <= upper
+    if upper <= 0:  # a tail on the left is the mirror image of one on the right
+        x, lower, upper = -x, -upper, -lower
+    if lower >= 0:
+        mass = -math.expm1(log_survival_ratio(lower, upper))
+        beyond = np.array([log_survival_ratio(lower, value) for value in x])
+        reached = -np.expm1(beyond) / mass
+        hazard = np.exp(beyond) / mills_ratio(x) / mass
+    else:
+        mass = stats.norm.cdf(upper) - stats.norm.cdf(lower)
+        reached = (stats.norm.cdf(x) - stats.norm.cdf(lower)) / mass
+        hazard = stats.norm.pdf(x) / mass
+    # What the last places of x and of the probabilities, about eight roundings, are worth; far out the logarithm loses log P · 2⁻⁵³ more.
+    rounding = hazard * np.spacing(np.abs(x)) + 2.0**-52 * max(1.0, lower**2 / 2) / mass
+    assert (np.abs(reached - u) <= 8 * rounding).all()
+
+
+def test_the_grid_of_uniforms_meets_no_infinity():
+    ends = normal_quantile(np.array([0.0, 2.0**-53, 0.5, 1 - 2.0**-53]))
+    assert np.isfinite(ends).all()
+    assert ends[0] == pytest.approx(stats.norm.ppf(2.0**-54), rel=1e-14)
+    assert ends[2] == pytest.approx(0.0, abs=2e-16)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper"), [(-2.0, 2.0), (-1.0, 3.0), (0.5, 2.0), (-INF, 1.0), (0.0, INF), (3.0, INF), (-INF, INF)]
+)
+@pytest.mark.parametrize("share", [1e-3, 0.3, 0.9, 0.999])
+def test_the_standard_deviation_before_the_cut(lower, upper, share):
+    widest = (upper - lower) / math.sqrt(12) if math.isfinite(upper - lower) else 5.0
+    wanted = share * widest
+    sigma = stddev_before_cut(wanted, lower, upper)
+    assert sigma * truncated_moments(lower / sigma, upper / sigma)[1] == pytest.approx(wanted, rel=1e-11)
+
+
+@pytest.mark.parametrize("stddev", [1 / math.sqrt(3), 0.6, 10.0])
+def test_more_than_uniform_is_refused(stddev):
+    with pytest.raises(ValueError, match=r"`stddev` must be below 0.57735, that of the uniform law.*Move the bounds"):
+        stddev_before_cut(stddev, -1.0, 1.0)
+
+
+def test_far_in_a_tail_to_all_digits():
+    """Constants by 40-digit arithmetic (mpmath) for a cut from 5.25 to infinity."""
+    mean, std = truncated_moments(5.25, INF)
+    assert mean - 5.25 == pytest.approx(0.1786553883860982852, rel=1e-14)
+    assert std == pytest.approx(0.17361296948556689167, rel=1e-14)

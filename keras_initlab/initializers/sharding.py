@@ -1,0 +1,53 @@
+"""Weights that lie on several devices of JAX."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_initlab.initializers.seeds import PortableSeed
+
+__all__ = ["current", "laid_out"]
+
+# From this many bytes on all devices together Keras draws a weight shard by shard, in a compiled program. Below it
+# compiling costs more than the copy that it saves.
+_LARGE = 250 * 2**20
+
+current: contextvars.ContextVar[Any] = contextvars.ContextVar("sharding", default=None)
+"""The sharding that ``portable.draw`` gives its arrays; None outside of ``laid_out``."""
+
+
+def laid_out(draw_weight: Callable[[], Any], shape: tuple[int, ...], layout: Any, seed: Any, elementwise: bool) -> Any:
+    """Draw a weight with a layout.
+
+    Args:
+        draw_weight: Draws it on one device.
+        shape: Its shape.
+        layout: A ``keras.distribution.TensorLayout`` or a ``jax.sharding.NamedSharding``.
+        seed: What it is drawn from.
+        elementwise: Whether each value is drawn on its own, so that each shard can be.
+
+    Returns:
+        The weight with this layout.
+    """
+    import jax
+
+    sharding = layout.backend_layout if isinstance(layout, keras.distribution.TensorLayout) else layout
+    if isinstance(sharding.mesh, jax.sharding.AbstractMesh):  # Keras names the mesh by its shape alone
+        sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), sharding.spec)
+    if isinstance(seed, PortableSeed):
+        token = current.set(sharding if elementwise else None)
+        try:
+            return jax.device_put(draw_weight(), sharding)
+        finally:
+            current.reset(token)
+    # A generator advances, which it cannot do inside a compiled program.
+    pure = not isinstance(seed, keras.random.SeedGenerator)
+    if pure and 4 * math.prod(shape) * sharding.mesh.size >= _LARGE:
+        with jax.set_mesh(sharding.mesh):
+            return jax.jit(draw_weight, out_shardings=sharding)()
+    return jax.device_put(draw_weight(), sharding)
