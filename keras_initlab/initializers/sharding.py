@@ -39,15 +39,15 @@ def laid_out(draw_weight: Callable[[], Any], shape: tuple[int, ...], layout: Any
     sharding = layout.backend_layout if isinstance(layout, keras.distribution.TensorLayout) else layout
     if isinstance(sharding.mesh, jax.sharding.AbstractMesh):  # Keras names the mesh by its shape alone
         sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), sharding.spec)
-    if isinstance(seed, PortableSeed):
-        token = current.set(sharding if elementwise else None)
-        try:
-            return jax.device_put(draw_weight(), sharding)
-        finally:
-            current.reset(token)
+    portable = isinstance(seed, PortableSeed)
     # A generator advances, which it cannot do inside a compiled program.
-    pure = not isinstance(seed, keras.random.SeedGenerator)
-    if pure and 4 * math.prod(shape) * sharding.mesh.size >= _LARGE:
+    pure = not (portable or isinstance(seed, keras.random.SeedGenerator))
+    token = current.set(sharding if portable and elementwise else None)
+    try:
+        # Keras calls within a mesh of explicit axes, where a generator's state, placed before, cannot be read.
         with jax.set_mesh(sharding.mesh):
-            return jax.jit(draw_weight, out_shardings=sharding)()
-    return jax.device_put(draw_weight(), sharding)
+            if pure and 4 * math.prod(shape) * sharding.mesh.size >= _LARGE:
+                return jax.jit(draw_weight, out_shardings=sharding)()
+            return jax.device_put(draw_weight(), sharding)
+    finally:
+        current.reset(token)

@@ -45,7 +45,8 @@ def test_large_and_square(method):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_every_dtype_to_its_own_rounding(dtype, method):
     eps = {"float16": 2**-10, "bfloat16": 2**-7, "float32": 2**-23, "float64": 2**-52}[dtype]
-    assert defect(matrix(Orthogonal(seed=1, method=method), (96, 64), dtype)) <= 4 * eps
+    # In float64 it is that of the last product, a sum of 96 terms.
+    assert defect(matrix(Orthogonal(seed=1, method=method), (96, 64), dtype)) <= (4 if dtype != "float64" else 10) * eps
 
 
 def slow_product_of_reflections(a):
@@ -61,15 +62,31 @@ def slow_product_of_reflections(a):
     return q[:, :columns] * signs
 
 
-@pytest.mark.parametrize("shape", [(300, 300), (400, 150), (129, 128), (128, 64), (1000, 3), (1, 1)])
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-13)][: 2 if TENSORFLOW else 1])
+def drawn_from(a, dtype, monkeypatch):
+    """What ``haar`` makes of given normals."""
+    monkeypatch.setattr(sampling, "normal", lambda *_: keras.ops.convert_to_tensor(a.astype(dtype)))
+    return numbers(factors.haar(a.shape, dtype, 0))
+
+
+TOLERANCES = [("float32", 1e-6), ("float64", 1e-12)][: 2 if TENSORFLOW else 1]
+
+
+@pytest.mark.parametrize("shape", [(600, 600), (400, 250), (257, 256), (128, 64), (200, 3), (1, 1)])
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
 def test_blocks_are_the_product_of_all_reflections(shape, dtype, tolerance, monkeypatch):
     a = np.random.default_rng(1).normal(size=shape).astype("float32")
-    monkeypatch.setattr(sampling, "normal", lambda *_: keras.ops.convert_to_tensor(a.astype(dtype)))
-    assert (
-        np.abs(numbers(factors.haar(shape, dtype, 0)) - slow_product_of_reflections(a.astype("float64"))).max()
-        <= tolerance
-    )
+    expected = slow_product_of_reflections(a.astype("float64"))
+    assert np.abs(drawn_from(a, dtype, monkeypatch) - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("shape", [(1000, 3), (600, 300), (257, 128), (5, 600, 200)])
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
+def test_a_tall_one_is_the_factor_of_qr(shape, dtype, tolerance, monkeypatch):
+    """Against LAPACK: Q with a positive diagonal of R is unique."""
+    a = np.random.default_rng(1).normal(size=shape).astype("float32")
+    q, r = np.linalg.qr(a.astype("float64"))
+    expected = q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
+    assert np.abs(drawn_from(a, dtype, monkeypatch) - expected).max() <= tolerance
 
 
 def test_one_column_is_the_column_of_qr():

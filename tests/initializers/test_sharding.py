@@ -18,7 +18,8 @@ def kernels():
     assert len(devices) == 8
     mesh = keras.distribution.DeviceMesh((2, 4), ("data", "model"), devices)
     layout = keras.distribution.LayoutMap(mesh)
-    layout[".*kernel"] = keras.distribution.TensorLayout([None, "model"])
+    layout[".*conv.*kernel"] = keras.distribution.TensorLayout([None, None, None, "model"])
+    layout["(dense|lstm).*kernel"] = keras.distribution.TensorLayout([None, "model"])
     keras.distribution.set_distribution(keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="data"))
 
     def build(initializer):
@@ -76,7 +77,7 @@ def test_layers_train_on_the_mesh(kernels, name):
     orthogonal, he = initializers.Orthogonal(seed=1), initializers.HeNormal(seed=PortableSeed(1))
     inputs, layer = {
         "Dense": ((16,), keras.layers.Dense(8, kernel_initializer=orthogonal)),
-        "EinsumDense": ((4, 16), keras.layers.EinsumDense("abc,cd->abd", (None, 8), kernel_initializer=he)),
+        "EinsumDense": ((4, 16), keras.layers.EinsumDense("abc,cd->abd", (4, 8), kernel_initializer=he)),
         "Conv2D": ((6, 6, 4), keras.layers.Conv2D(8, 3, kernel_initializer=he)),
         "LSTM": ((4, 16), keras.layers.LSTM(8, kernel_initializer=he, recurrent_initializer=orthogonal)),
     }[name]

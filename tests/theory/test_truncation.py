@@ -139,7 +139,8 @@ def test_the_quantile_inverts_the_distribution(lower, upper):
         mass = stats.norm.cdf(upper) - stats.norm.cdf(lower)
         reached = (stats.norm.cdf(x) - stats.norm.cdf(lower)) / mass
         hazard = stats.norm.pdf(x) / mass
-    # What the last places of x and of the probabilities, about eight roundings, are worth; far out the logarithm loses log P · 2⁻⁵³ more.
+    # What the last places of x and of the probabilities are worth; far out the logarithm loses log P · 2⁻⁵³ more.
+    # About eight roundings meet.
     rounding = hazard * np.spacing(np.abs(x)) + 2.0**-52 * max(1.0, lower**2 / 2) / mass
     assert (np.abs(reached - u) <= 8 * rounding).all()
 
