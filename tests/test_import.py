@@ -6,7 +6,7 @@ import pytest
 
 from .processes import python
 
-ON_FIRST_USE = ["matplotlib", "tensorboard", "sklearn", "pandas", "rich"]
+ON_FIRST_USE = ["safetensors", "matplotlib", "tensorboard", "sklearn", "pandas", "rich"]
 # Keras itself loads some of these where they are installed. They are forgotten before our import, to see whether it
 # asks for them.
 SCRIPT = """

@@ -14,6 +14,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initlab.theory import scalar
+
 __all__ = [
     "Above",
     "Activation",
@@ -352,8 +354,6 @@ class Activation(Argument):
             return None
         if getattr(value, "__name__", "") == "<lambda>" or not (isinstance(value, str) or callable(value)):
             raise self.refuse(TypeError, name, value)
-        from keras_initlab.theory.activations import scalar
-
         try:
             known = scalar(value)
         except ValueError as error:

@@ -32,7 +32,7 @@ class DeltaOrthogonal(Initializer):
         gain: Factor, a finite number. Default 1.0, which preserves the norm in a linear network.
         groups: The ``groups`` of the layer, at least 1. Default 1. Each group of filters has a matrix of its own, of
             shape (in / groups, out / groups), independent of the others.
-        seed: An integer, a ``keras.random.SeedGenerator`` or None, as in ``RandomNormal``.
+        seed: An integer, a ``keras.random.SeedGenerator``, a ``PortableSeed`` or None, as in ``RandomNormal``.
 
     Shape (*spatial, in / groups, out) with one to three spatial axes, any float dtype. A zero-size axis gives an empty
     tensor. An even axis has two middle taps; the first is the one that ``padding="same"`` lays on the output's own

@@ -33,7 +33,7 @@ class Sparse(Initializer):
             paper.
         stddev: Standard deviation of the non-zero weights, at least 0; 0 gives zeros. Default 1.0, as in the second
             reference, for units that saturate; 1/√nonzeros keeps the scale of a linear layer's input.
-        seed: An integer, a ``keras.random.SeedGenerator`` or None, as in ``RandomNormal``.
+        seed: An integer, a ``keras.random.SeedGenerator``, a ``PortableSeed`` or None, as in ``RandomNormal``.
 
     Rank 2 or higher, any float dtype; drawn in float32 or wider and cast once, which rounds a value to 0 only where
     the dtype has nothing smaller. A zero-size axis gives an empty tensor.

@@ -43,7 +43,7 @@ class ChronoBias(_Remembering):
         max_timescale: T, the longest dependency that is expected, in time steps; above 2, where every bias would be 0.
             It has no default, since it belongs to the data: at most the length of the sequences.
         cell: ``"lstm"`` (default; ConvLSTM too) or ``"gru"``.
-        seed: An integer, a ``keras.random.SeedGenerator`` or None, as in ``RandomNormal``.
+        seed: An integer, a ``keras.random.SeedGenerator``, a ``PortableSeed`` or None, as in ``RandomNormal``.
 
     The shape has to be that of the layer's bias, as in ``GateBias``: (4 · units,) for an LSTM, with
     ``unit_forget_bias=False``; (3 · units,) or (2, 3 · units) for a GRU. Any float dtype; drawn in float32 or wider and
@@ -93,7 +93,7 @@ class UniformGateBias(_Remembering):
         units: The ``units`` of the layer (``filters`` of a ConvLSTM), at least 2: with 1 the interval [1, 0] is empty.
             With 2 it is the one point ½, the bias 0.
         cell: ``"lstm"`` (default; ConvLSTM too) or ``"gru"``.
-        seed: An integer, a ``keras.random.SeedGenerator`` or None, as in ``RandomNormal``.
+        seed: An integer, a ``keras.random.SeedGenerator``, a ``PortableSeed`` or None, as in ``RandomNormal``.
 
     The shape has to be that of the layer's bias, as in ``GateBias``: (4 · units,) for an LSTM, with
     ``unit_forget_bias=False``; (3 · units,) or (2, 3 · units) for a GRU. Any float dtype; drawn in float32 or wider and

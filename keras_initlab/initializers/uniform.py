@@ -22,7 +22,7 @@ class RandomUniform(Initializer):
     Args:
         minval: Lower bound, a finite number. Default −0.05, as in Keras.
         maxval: Upper bound, a finite number not below ``minval``; equal bounds give a constant. Default 0.05.
-        seed: An integer, a ``keras.random.SeedGenerator`` or None, as in ``RandomNormal``.
+        seed: An integer, a ``keras.random.SeedGenerator``, a ``PortableSeed`` or None, as in ``RandomNormal``.
 
     Any shape, any float dtype. The values lie within the bounds as rounded to the dtype; in a narrow dtype such as
     bfloat16 they can therefore meet either bound.

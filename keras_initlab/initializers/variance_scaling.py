@@ -13,13 +13,13 @@ from keras_initlab.initializers.arguments import Activation, Axes, Choice, Real,
 from keras_initlab.initializers.base import Initializer
 from keras_initlab.initializers.registry import register
 from keras_initlab.initializers.seeds import Seed
-from keras_initlab.theory import fans, truncated_moments
+from keras_initlab.theory import fans, gain, truncated_moments
 
 __all__ = ["VarianceScaling"]
 
 _CUT = (-2.0, 2.0)
 # What an activation's gain has to keep for each mode: the signal, the gradient, or something of both.
-_CRITERIA: dict[str, Any] = {
+_CRITERIA = {
     "fan_in": "forward",
     "fan_out": "backward",
     "fan_avg": "geometric",
@@ -151,11 +151,7 @@ class VarianceScaling(Initializer, keras.initializers.VarianceScaling):
         return math.sqrt(self.scale / max(1.0, fan)) * self._gain()
 
     def _gain(self) -> float:
-        if self.activation is None:
-            return 1.0
-        from keras_initlab.theory.gain import gain
-
-        return gain(self.activation, _CRITERIA[self.mode])
+        return 1.0 if self.activation is None else gain(self.activation, _CRITERIA[self.mode])
 
     def _draw(self, shape: tuple[int, ...], dtype: str) -> Any:
         target, seed = self.target_stddev(shape), self._next_seed()

@@ -1,5 +1,6 @@
 """The values follow their laws: bounds, then moments, then the whole distribution."""
 
+import json
 import math
 
 import keras
@@ -17,6 +18,7 @@ from laws import (
     numbers,
     uniform,
 )
+from scipy import optimize, stats
 
 from keras_initlab import initializers
 from keras_initlab.theory import truncated_moments
@@ -158,6 +160,81 @@ def test_keras_draws_a_narrow_uniform_from_few_values():
     values = draw(keras.initializers.RandomUniform(seed=1), (10_000,), "bfloat16")
     assert np.unique(values).size <= 128
     assert np.unique(draw(initializers.RandomUniform(seed=1), (10_000,), "bfloat16")).size > 512
+
+
+# 1/√E f² and 1/√E f′² for x ~ N(0, 1), by quadrature to ten digits.
+GAINS = {
+    "relu": (1.4142135624, 1.4142135624),
+    "tanh": (1.5925374197, 1.4674135916),
+    "gelu": (1.5335304412, 1.4811144127),
+    "silu": (1.6765324703, 1.6233202580),
+    "selu": (1.0000000000, 0.9660257770),
+}
+
+
+@pytest.mark.parametrize("activation", sorted(GAINS))
+def test_the_gain_of_an_activation(activation):
+    forward, backward = GAINS[activation]
+    expected = {
+        "fan_in": forward / math.sqrt(512),
+        "fan_out": backward / math.sqrt(128),
+        "fan_avg": math.sqrt(forward * backward / 320),
+        "fan_geo_avg": math.sqrt(forward * backward / 256),
+    }
+    for given in (activation, getattr(keras.activations, activation)):
+        for mode, std in expected.items():
+            initializer = initializers.VarianceScaling(mode=mode, activation=given, seed=1)
+            assert initializer.get_config()["activation"] == activation
+            assert initializer.target_stddev(SHAPE) == pytest.approx(std, rel=1e-9)
+            assert_std(draw(initializer), scaled("truncated_normal", std**2))
+
+
+@keras.saving.register_keras_serializable("tests")
+def bent(x):
+    return keras.ops.maximum(x, 0.3 * x)
+
+
+@pytest.mark.parametrize("given", [bent, keras.layers.LeakyReLU(negative_slope=0.3)], ids=["function", "layer"])
+def test_an_activation_of_ones_own_survives(given):
+    original = initializers.VarianceScaling(activation=given, seed=1)
+    assert original.target_stddev((100, 10)) == pytest.approx(0.1354570923, rel=1e-6)  # its values may be float32
+    twin = keras.initializers.deserialize(json.loads(json.dumps(keras.initializers.serialize(original))))
+    assert twin.target_stddev((100, 10)) == original.target_stddev((100, 10))
+    assert np.array_equal(draw(twin), draw(original))
+
+
+def test_a_geometric_mean_of_the_fans():
+    assert_law(draw(initializers.VarianceScaling(1.0, "fan_geo_avg", "uniform", 1)), scaled("uniform", 1 / 256))
+
+
+def test_a_batch_axis_counts_in_neither_fan():
+    depthwise = draw(initializers.HeNormal(seed=1, batch_axes=[-2]), (3, 3, 4096, 2))
+    assert_law(depthwise, scaled("truncated_normal", 2 / 9))
+
+
+@pytest.mark.parametrize("units", ["stddev", "absolute"])
+@pytest.mark.parametrize("stddev_of", ["normal", "values"])
+def test_every_way_to_state_a_cut_normal_law(units, stddev_of):
+    mean, stddev, lower, upper = 0.5, 0.3, -0.2, 0.9
+    values = draw(initializers.TruncatedNormal(mean, stddev, lower, upper, 3, units, stddev_of))
+    if units == "stddev":
+        sigma = stddev / truncated_moments(lower, upper)[1] if stddev_of == "values" else stddev
+        low, high = lower, upper
+    else:
+        # The standard deviation after an absolute cut is found by SciPy's own root finder, over SciPy's own moments.
+        def spread(sigma):
+            return stats.truncnorm((lower - mean) / sigma, (upper - mean) / sigma, scale=sigma).std()
+
+        sigma = optimize.brentq(lambda s: spread(s) - stddev, 0.01, 100.0) if stddev_of == "values" else stddev
+        low, high = (lower - mean) / sigma, (upper - mean) / sigma
+    assert_law(values, cut_normal(mean, sigma, low, high))
+    if stddev_of == "values":
+        assert abs(values.std() / stddev - 1) <= 5 * math.sqrt((2.366 - 1) / (4 * values.size))
+
+
+def test_a_point_within_absolute_bounds():
+    assert (draw(initializers.TruncatedNormal(5.0, 0.0, -1.0, 1.0, units="absolute")) == 1.0).all()
+    assert (draw(initializers.TruncatedNormal(0.5, 0.0, -1.0, 1.0, units="absolute")) == 0.5).all()
 
 
 @pytest.mark.parametrize("distribution", ["truncated_normal", "untruncated_normal", "uniform"])
