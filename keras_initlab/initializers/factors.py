@@ -40,8 +40,12 @@ def haar(shape: tuple[int, ...], dtype: str, seed: Any) -> Any:
     *stack, rows, columns = shape
     if 0 in shape:
         return ops.zeros(shape, dtype=dtype)
-    tall = (*stack, max(rows, columns), min(rows, columns))
-    q = _compiled_on_jax(_orthonormal)(sampling.normal(tall, 0.0, 1.0, dtype, seed))
+    m, n = max(rows, columns), min(rows, columns)
+    if m > _BLOCK and m >= 2 * n:
+        q = _compiled_on_jax(_by_cholesky)(sampling.normal((*stack, m, n), 0.0, 1.0, dtype, seed))
+    else:
+        count = sum(height * width for height, width in _blocks(m, n))
+        q = _compiled_on_jax(_by_reflections)(sampling.normal((*stack, count), 0.0, 1.0, dtype, seed), m, n)
     return q if rows >= columns else ops.swapaxes(q, -1, -2)
 
 
@@ -50,14 +54,50 @@ def polar_factor(a: Any) -> Any:
     return _compiled_on_jax(_polar)(a)
 
 
-def _orthonormal(normal: Any) -> Any:
-    """Q from a stack of tall normal matrices."""
-    rows, columns = normal.shape[-2:]
+def _by_cholesky(normal: Any) -> Any:
+    """A R⁻¹ with RᵀR = AᵀA; Cholesky's R has a positive diagonal of itself."""
     a = _widened(normal)
-    q = _cholesky(a) if rows > _BLOCK and rows >= 2 * columns else _product(*_reflectors(a))
-    # What rounding did to the lengths is nearly all of the defect, and cheap to undo.
-    q = ops.cast(q * ops.rsqrt(_sum_over_rows(ops.square(q))), normal.dtype)
-    return _nearer(_nearer(q)) if keras.backend.standardize_dtype(normal.dtype) == "float64" else q
+    lower = ops.cholesky(_transposed_product(a, a))
+    unit = ops.broadcast_to(ops.eye(a.shape[-1], dtype=a.dtype), lower.shape)
+    inverse = ops.solve_triangular(lower, unit, lower=True)
+    return _normalized(ops.matmul(a, ops.swapaxes(inverse, -1, -2)), 1.0, normal.dtype)
+
+
+def _by_reflections(normal: Any, rows: int, columns: int) -> Any:
+    """The first n columns of H_1 … H_n D, from the normal vectors block by block.
+
+    A block of reflections V is I − V T Vᵀ, with T⁻¹ the upper triangle of VᵀV and 1 on the diagonal (Puglisi 1992,
+    Modification of the Householder method based on the compact WY representation). With I + M the product of the
+    blocks behind it, this one adds −V T Vᵀ (I + M) to M, whose columns before them are zero.
+    """
+    stack, end, m = normal.shape[:-1], normal.shape[-1], None
+    signs: Any = []
+    for height, width in reversed(_blocks(rows, columns)):
+        begin = end - height * width
+        block = ops.reshape(normal[..., begin:end], (*stack, height, width))
+        v, sign = _reflectors(_widened(block))
+        end, signs = begin, [sign, *signs]
+        projection = ops.swapaxes(v[..., : columns - rows + height, :], -1, -2)
+        if m is not None:
+            behind = projection[..., width:] + _transposed_product(v[..., width:, :], m)
+            projection = ops.concatenate([projection[..., :width], behind], axis=-1)
+            m = ops.pad(m, [(0, 0)] * len(stack) + [(width, 0), (width, 0)])
+        inverse = ops.triu(_transposed_product(v, v), 1) + ops.eye(width, dtype=v.dtype)
+        added = ops.matmul(v, ops.solve_triangular(inverse, -projection))
+        m = added if m is None else m + added
+    signs = ops.concatenate(signs, axis=-1)
+    return _normalized(m + ops.eye(rows, columns, dtype=signs.dtype), signs, normal.dtype)
+
+
+def _blocks(rows: int, columns: int) -> list[tuple[int, int]]:
+    """Height and width of each block of reflections: from the diagonal down."""
+    return [(rows - start, min(_BLOCK, columns - start)) for start in range(0, columns, _BLOCK)]
+
+
+def _normalized(q: Any, signs: Any, dtype: Any) -> Any:
+    """Columns of length 1: what rounding did to the lengths is nearly all of the defect, and cheap to undo."""
+    q = ops.cast(q * (signs * ops.rsqrt(_sum_over_rows(ops.square(q)))), dtype)
+    return _nearer(_nearer(q)) if keras.backend.standardize_dtype(dtype) == "float64" else q
 
 
 def _polar(a: Any) -> Any:
@@ -75,14 +115,6 @@ def _nearer(q: Any) -> Any:
     return q @ (eye * 1.5 - (ops.swapaxes(q, -1, -2) @ q) * 0.5)
 
 
-def _cholesky(a: Any) -> Any:
-    """A R⁻¹ with RᵀR = AᵀA; Cholesky's R has a positive diagonal of itself."""
-    lower = ops.cholesky(_transposed_product(a, a))
-    unit = ops.broadcast_to(ops.eye(a.shape[-1], dtype=a.dtype), lower.shape)
-    inverse = ops.solve_triangular(lower, unit, lower=True)
-    return ops.matmul(a, ops.swapaxes(inverse, -1, -2))
-
-
 def _reflectors(normal: Any) -> tuple[Any, Any]:
     """Columns u_j of length √2, zero above row j, with H_j = I − u_j u_jᵀ; and the signs D."""
     rows, columns = normal.shape[-2:]
@@ -95,29 +127,6 @@ def _reflectors(normal: Any) -> tuple[Any, Any]:
     scale = ops.rsqrt(ops.maximum(length * (length + ops.abs(diagonal)), 1e-30))
     unit = ops.eye(rows, columns, dtype=x.dtype)
     return (x + unit * (sign * length)) * scale, -sign
-
-
-def _product(u: Any, signs: Any) -> Any:
-    """The first n columns of H_1 … H_n D, block by block from the last.
-
-    A block of reflections V is I − V T Vᵀ, with T⁻¹ the upper triangle of VᵀV and 1 on the diagonal (Puglisi 1992,
-    Modification of the Householder method based on the compact WY representation). With I + M the product of the
-    blocks behind it, this one adds −V T Vᵀ (I + M) to M, whose columns before them are zero.
-    """
-    rows, columns = u.shape[-2:]
-    m = None
-    for start in reversed(range(0, columns, _BLOCK)):
-        v = u[..., start:, start : start + _BLOCK]
-        size = v.shape[-1]
-        projection = ops.swapaxes(v[..., : columns - start, :], -1, -2)
-        if m is not None:
-            behind = projection[..., size:] + _transposed_product(v[..., size:, :], m)
-            projection = ops.concatenate([projection[..., :size], behind], axis=-1)
-            m = ops.pad(m, [(0, 0)] * (len(v.shape) - 2) + [(size, 0), (size, 0)])
-        inverse = ops.triu(_transposed_product(v, v), 1) + ops.eye(size, dtype=u.dtype)
-        added = ops.matmul(v, ops.solve_triangular(inverse, -projection))
-        m = added if m is None else m + added
-    return (m + ops.eye(rows, columns, dtype=u.dtype)) * signs
 
 
 def _transposed_product(a: Any, b: Any) -> Any:
@@ -140,14 +149,14 @@ def _widened(a: Any) -> Any:
     return ops.cast(a, "float64") if gpu else a
 
 
-def _compiled_on_jax(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _compiled_on_jax(function: Callable[..., Any]) -> Callable[..., Any]:
     """On JAX one program, in full float32: operation by operation the first call compiles for 2 to 11 seconds."""
     if keras.backend.backend() != "jax":
         return function
     import jax
 
-    def in_full_precision(a: Any) -> Any:
+    def in_full_precision(normal: Any, *sizes: int) -> Any:
         with jax.default_matmul_precision("highest"):
-            return jax.jit(function)(a)
+            return jax.jit(function, static_argnums=tuple(range(1, 1 + len(sizes))))(normal, *sizes)
 
     return in_full_precision

@@ -91,3 +91,19 @@ def assert_law(values, law, alpha=FIVE_SIGMA):
     assert_mean(values, law, alpha)
     assert_std(values, law, alpha)
     assert_distribution(values, law, alpha)
+
+
+def slow_product_of_reflections(a):
+    """H_1 … H_n as whole matrices, one by one, times the signs that make R's diagonal positive.
+
+    H_j turns column j of A, from row j down, into a multiple of the unit vector.
+    """
+    rows, columns = a.shape
+    q, signs = np.eye(rows), np.ones(columns)
+    for j in range(columns):
+        v = np.zeros(rows)
+        v[j:] = a[j:, j]
+        signs[j] = -np.sign(v[j])
+        v[j] += np.sign(v[j]) * np.linalg.norm(v)
+        q = q - 2 * np.outer(q @ v, v) / (v @ v)
+    return q[:, :columns] * signs

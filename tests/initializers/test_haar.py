@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
-from laws import FLOATS, Law, assert_distribution, numbers, uniform
+from laws import FLOATS, Law, assert_distribution, numbers, slow_product_of_reflections, uniform
 from scipy import stats
 
 from keras_initlab.initializers import Orthogonal, factors, sampling
@@ -49,22 +49,15 @@ def test_every_dtype_to_its_own_rounding(dtype, method):
     assert defect(matrix(Orthogonal(seed=1, method=method), (96, 64), dtype)) <= (4 if dtype != "float64" else 10) * eps
 
 
-def slow_product_of_reflections(a):
-    """H_1 … H_n as whole matrices, one by one, times the signs that make R's diagonal positive."""
-    rows, columns = a.shape
-    q, signs = np.eye(rows), np.ones(columns)
-    for j in range(columns):
-        v = np.zeros(rows)
-        v[j:] = a[j:, j]
-        signs[j] = -np.sign(v[j])
-        v[j] += np.sign(v[j]) * np.linalg.norm(v)
-        q = q - 2 * np.outer(q @ v, v) / (v @ v)
-    return q[:, :columns] * signs
-
-
 def drawn_from(a, dtype, monkeypatch):
-    """What ``haar`` makes of given normals."""
-    monkeypatch.setattr(sampling, "normal", lambda *_: keras.ops.convert_to_tensor(a.astype(dtype)))
+    """What ``haar`` makes of given normals: it asks for a whole matrix, or for the lower blocks of one in a row."""
+
+    def given(shape, *_):
+        blocks = [a[start:, start : start + factors._BLOCK] for start in range(0, a.shape[-1], factors._BLOCK)]
+        values = a if shape == a.shape else np.concatenate([block.ravel() for block in blocks])
+        return keras.ops.convert_to_tensor(values.astype(dtype))
+
+    monkeypatch.setattr(sampling, "normal", given)
     return numbers(factors.haar(a.shape, dtype, 0))
 
 

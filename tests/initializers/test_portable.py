@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from laws import numbers
+from laws import numbers, slow_product_of_reflections
 from scipy import stats
 
 from keras_initlab import initializers
@@ -123,19 +123,6 @@ def test_orthogonal_is_the_same_to_a_millionth(method):
     else:
         expected = slow_product_of_reflections(a)
     assert np.abs(drawn - expected).max() <= 1e-6
-
-
-def slow_product_of_reflections(a):
-    """H_1 … H_n, one by one as whole matrices, times the signs that make R's diagonal positive."""
-    rows, columns = a.shape
-    q, signs = np.eye(rows), np.ones(columns)
-    for j in range(columns):
-        v = np.zeros(rows)
-        v[j:] = a[j:, j]
-        signs[j] = -np.sign(v[j])
-        v[j] += np.sign(v[j]) * np.linalg.norm(v)
-        q = q @ (np.eye(rows) - 2 * np.outer(v, v) / (v @ v))
-    return q[:, :columns] * signs
 
 
 def test_seeds_and_parts_are_streams_of_their_own():
