@@ -65,7 +65,7 @@ class Initializer(keras.initializers.Initializer):
 
         if layout is None:
             return draw()
-        return laid_out(draw, shape, layout, getattr(self, "seed", None), self.elementwise)
+        return laid_out(self, draw, shape, layout)
 
     def _draw(self, shape: tuple[int, ...], dtype: str) -> Any:
         """Draw the values in a wide dtype."""

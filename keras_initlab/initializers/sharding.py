@@ -21,15 +21,14 @@ current: contextvars.ContextVar[Any] = contextvars.ContextVar("sharding", defaul
 """The sharding that ``portable.draw`` gives its arrays; None outside of ``laid_out``."""
 
 
-def laid_out(draw_weight: Callable[[], Any], shape: tuple[int, ...], layout: Any, seed: Any, elementwise: bool) -> Any:
+def laid_out(initializer: Any, draw_weight: Callable[[], Any], shape: tuple[int, ...], layout: Any) -> Any:
     """Draw a weight with a layout.
 
     Args:
+        initializer: Whose weight it is.
         draw_weight: Draws it on one device.
         shape: Its shape.
         layout: A ``keras.distribution.TensorLayout`` or a ``jax.sharding.NamedSharding``.
-        seed: What it is drawn from.
-        elementwise: Whether each value is drawn on its own, so that each shard can be.
 
     Returns:
         The weight with this layout.
@@ -39,10 +38,11 @@ def laid_out(draw_weight: Callable[[], Any], shape: tuple[int, ...], layout: Any
     sharding = layout.backend_layout if isinstance(layout, keras.distribution.TensorLayout) else layout
     if isinstance(sharding.mesh, jax.sharding.AbstractMesh):  # Keras names the mesh by its shape alone
         sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), sharding.spec)
+    seed = getattr(initializer, "seed", None)
     portable = isinstance(seed, PortableSeed)
-    # A generator advances, which it cannot do inside a compiled program.
-    pure = not (portable or isinstance(seed, keras.random.SeedGenerator))
-    token = current.set(sharding if portable and elementwise else None)
+    # A generator advances, which it cannot do inside a compiled program; what is not drawn would be a constant of it.
+    pure = hasattr(initializer, "seed") and not (portable or isinstance(seed, keras.random.SeedGenerator))
+    token = current.set(sharding if portable and initializer.elementwise else None)
     try:
         # Keras calls within a mesh of explicit axes, where a generator's state, placed before, cannot be read.
         with jax.set_mesh(sharding.mesh):
