@@ -357,7 +357,8 @@ class Activation(Argument):
         try:
             known = scalar(value)
         except ValueError as error:
-            raise self.refuse(ValueError, name, value, str(error)) from error
+            mend = str(error).rpartition(". ")[2]
+            raise self.refuse(ValueError, name, value, mend) from error
         plain = isinstance(value, str) or getattr(keras.activations, known.name, None) is value
         return known.name if plain else value
 
@@ -381,5 +382,6 @@ def check_disjoint(initializer: Any) -> None:
         raise ValueError(
             "Arguments `input_axes`, `output_axes` and `batch_axes` must not share an axis. Received: "
             f"{', '.join(f'{name}={axes!r}' for name, axes in declared.items())}, which share {shared}. "
-            "Declare an axis that is none of the three (a receptive field) by leaving it out of all."
+            "Declare an axis that is none of the three (a receptive field) by leaving it out of all. "
+            "Keras's EinsumDense fills in the first two unless both are declared."
         )

@@ -8,14 +8,22 @@ import keras
 
 from keras_initlab.initializers.arguments import Count, Wrapped
 from keras_initlab.initializers.base import Initializer
-from keras_initlab.initializers.named import GlorotUniform
 from keras_initlab.initializers.registry import register
 from keras_initlab.initializers.seeds import fold
 
 __all__ = ["PerGate"]
 
 
-@register(initializer=keras.initializers.serialize(GlorotUniform(seed=7)), gates=2)
+# Written out, since Keras's serializer imports TensorFlow, which the other backends can do without.
+@register(
+    initializer={
+        "module": "keras_initlab.initializers.named",
+        "class_name": "GlorotUniform",
+        "config": {"seed": 7, "input_axes": None, "output_axes": None, "batch_axes": None},
+        "registered_name": "keras_initlab>GlorotUniform",
+    },
+    gates=2,
+)
 class PerGate(Initializer):
     """Any law, drawn for each gate of a fused recurrent kernel on its own.
 

@@ -155,3 +155,14 @@ def test_any_shape_and_dtype_draws_or_says_why_not(name, shape, dtype, declared)
     assert tuple(drawn.shape) == tuple(shape)
     assert keras.backend.standardize_dtype(drawn.dtype) == dtype
     assert np.isfinite(numbers(drawn)).all()
+
+
+def test_an_activation_that_has_no_gain():
+    with pytest.raises(ValueError, match=r"None, the name.*activation='geluu'. Did you mean .gelu.\?$"):
+        initializers.VarianceScaling(activation="geluu")
+    with pytest.raises(ValueError, match=r"activation='softmax'. Take the gain of a layer before it"):
+        initializers.VarianceScaling(activation="softmax")
+    with pytest.raises(TypeError, match="a lambda cannot be loaded again"):
+        initializers.VarianceScaling(activation=lambda x: x)
+    with pytest.raises(ValueError, match=r'jumps at -0.5, 0.5.*"forward" and "centred" need no derivative'):
+        initializers.VarianceScaling(mode="fan_out", activation="hard_shrink")
