@@ -35,7 +35,7 @@ def haar(shape: tuple[int, ...], dtype: str, seed: Any) -> Any:
 
     Returns:
         A tensor of this shape and dtype. In float32 max |QᵀQ − I| is below 7e-7 up to 4096×4096, where Keras's has
-        2e-6 to 4e-6 and takes 2.5 to 5 times as long.
+        2e-6 to 4e-6 and takes two to five times as long.
     """
     *stack, rows, columns = shape
     if 0 in shape:
