@@ -203,7 +203,7 @@ def test_a_unit_vector_of_a_rectangle_is_uniform_on_the_sphere(shape):
 
 def test_the_check_refuses_qr_without_the_signs():
     raw = np.stack([np.linalg.qr(a)[0] for a in np.random.default_rng(1).normal(size=(20_000, 3, 3))])
-    with pytest.raises(AssertionError, match="distance|fourth moment|determinant|trace"):
+    with pytest.raises(AssertionError, match=r"distance|fourth moment|determinant|trace"):
         assert_haar(raw)
 
 
@@ -214,7 +214,7 @@ def test_the_check_refuses_rotations_only(square):
 
 
 def test_the_check_refuses_normals():
-    with pytest.raises(AssertionError, match="distance|fourth moment|determinant|trace"):
+    with pytest.raises(AssertionError, match=r"distance|fourth moment|determinant|trace"):
         assert_haar(_draws((3, 3), 20_000, "gaussian"))
 
 
