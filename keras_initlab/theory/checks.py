@@ -1,12 +1,14 @@
-"""Arguments of the mean-field theory: which values they take, and how a wrong one is refused."""
+"""Arguments of the theory: which values they take, and how a wrong one is refused."""
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
+from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["count", "number"]
+__all__ = ["choice", "count", "number"]
 
 
 def number(name: str, value: Any, low: float, high: float) -> float:
@@ -54,3 +56,25 @@ def count(name: str, value: Any) -> int:
     if value < 1:
         raise ValueError(wrong)
     return int(value)
+
+
+def choice(name: str, value: Any, options: Iterable[str]) -> None:
+    """Refuse what is not one of a few strings, and propose the nearest.
+
+    Args:
+        name: The argument's name, for the error.
+        value: What the caller passed.
+        options: The strings.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: It is another one.
+    """
+    options = list(options)
+    allowed = " or ".join(f'"{option}"' for option in options)
+    wrong = f"Argument `{name}` must be {allowed}. Received: {name}={value!r}."
+    if not isinstance(value, str):
+        raise TypeError(wrong)
+    if value not in options:
+        near = difflib.get_close_matches(value.lower(), options, n=1, cutoff=0.5)
+        raise ValueError(wrong + (f' Did you mean "{near[0]}"?' if near else ""))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from keras_initlab.theory.activations import Named, Scalar, identify, resolve
-from keras_initlab.theory.checks import number
+from keras_initlab.theory.checks import choice, number
 from keras_initlab.theory.quadrature import gaussian_mean
 
 __all__ = ["gain"]
@@ -75,8 +74,8 @@ def gain(activation: Any, criterion: str = "forward", q: float = 1.0, convention
         >>> gain("selu", convention="torch")
         0.75
     """
-    _choose("criterion", criterion, _CRITERIA)
-    _choose("convention", convention, _CONVENTIONS)
+    choice("criterion", criterion, _CRITERIA)
+    choice("convention", convention, _CONVENTIONS)
     q = number("q", q, 1e-12, 1e12)
     key = identify(activation)
     if convention == "torch":
@@ -86,17 +85,6 @@ def gain(activation: Any, criterion: str = "forward", q: float = 1.0, convention
     except TypeError:
         return _exact(key, criterion, q)
     return _kept(key, criterion, q)
-
-
-def _choose(name: str, value: Any, options: Sequence[str]) -> None:
-    """Refuse what is not one of the options."""
-    allowed = " or ".join(f'"{option}"' for option in options)
-    wrong = f"Argument `{name}` must be {allowed}. Received: {name}={value!r}."
-    if not isinstance(value, str):
-        raise TypeError(wrong)
-    if value not in options:
-        near = difflib.get_close_matches(value.lower(), options, n=1, cutoff=0.5)
-        raise ValueError(wrong + (f' Did you mean "{near[0]}"?' if near else ""))
 
 
 def _of_torch(key: Named | Callable[..., Any], criterion: str, q: float) -> float:

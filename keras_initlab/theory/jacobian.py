@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import NamedTuple
 
 import numpy as np
@@ -72,14 +71,7 @@ def jacobian_moments(
     mu_1, sigma_w2 = checks.number("mu_1", mu_1, 0.0, 1e30), checks.number("sigma_w2", sigma_w2, 0.0, 1e30)
     # Rounding may leave it just below the square of the mean.
     mu_2 = max(checks.number("mu_2", mu_2, mu_1**2 * (1 - 1e-9), 1e60), mu_1**2)
-    if not isinstance(weights, str):
-        raise TypeError(f'Argument `weights` must be "gaussian" or "orthogonal". Received: weights={weights!r}.')
-    if weights not in _SLOPES:
-        near = difflib.get_close_matches(weights.lower(), _SLOPES, n=1, cutoff=0.5)
-        raise ValueError(
-            f'Argument `weights` must be "gaussian" or "orthogonal". Received: weights={weights!r}.'
-            + (f' Did you mean "{near[0]}"?' if near else "")
-        )
+    checks.choice("weights", weights, _SLOPES)
     if mu_1 == 0 or sigma_w2 == 0:
         return JacobianMoments(0.0, 0.0)
     spread = depth * (mu_2 / mu_1**2 - 1 - _SLOPES[weights])

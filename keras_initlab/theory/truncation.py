@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, ndtr, ndtri
 
+from keras_initlab.theory.fixed_points import root
+
 __all__ = [
     "log_survival_ratio",
     "mills_ratio",
@@ -139,8 +141,7 @@ def normal_quantile(u: NDArray[np.float64]) -> NDArray[np.float64]:
 def truncated_quantile(u: NDArray[np.float64], lower: float, upper: float) -> NDArray[np.float64]:
     """Quantile of the standard normal law cut at two bounds.
 
-    ``x`` with ``(Φ(x) − Φ(a)) / (Φ(b) − Φ(a)) = u``; beyond 0 by the distance from the bound and the
-    hazard rate.
+    ``x`` with ``(Φ(x) − Φ(a)) / (Φ(b) − Φ(a)) = u``; beyond 0 by the distance from the bound, with the hazard rate.
 
     Args:
         u: Numbers in [0, 1).
@@ -205,8 +206,6 @@ def stddev_before_cut(stddev: float, lower: float, upper: float) -> float:
         >>> round(stddev_before_cut(0.8796256610342398, -2.0, 2.0), 12)
         1.0
     """
-    from scipy.optimize import brentq  # it takes longer to load than all the rest of the package
-
     if math.isinf(lower) and math.isinf(upper):
         return stddev
     widest = (upper - lower) / math.sqrt(12)
@@ -216,7 +215,8 @@ def stddev_before_cut(stddev: float, lower: float, upper: float) -> float:
         return math.log(sigma * truncated_moments(lower / sigma, upper / sigma)[1] / stddev)
 
     # A law 1e5 times as wide as the window differs from the uniform one in the tenth digit.
-    ceiling = math.log(max(1e5 * (upper - lower), stddev) if math.isfinite(widest) else 1e5 * stddev)
+    scale = upper - lower if math.isfinite(widest) else abs(min(lower, upper, key=abs))
+    ceiling = math.log(1e5 * max(scale, stddev))
     if stddev >= widest or left(ceiling) <= 0:
         raise ValueError(
             f"Argument `stddev` must be below {widest:g}, that of the uniform law between the bounds. "
@@ -225,4 +225,4 @@ def stddev_before_cut(stddev: float, lower: float, upper: float) -> float:
     floor = math.log(stddev)
     while left(floor) >= 0:
         floor -= 1.0
-    return math.exp(brentq(left, floor, ceiling, xtol=1e-14, rtol=1e-14))
+    return math.exp(root(left, floor, ceiling))

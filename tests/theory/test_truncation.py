@@ -163,6 +163,11 @@ def test_the_standard_deviation_before_the_cut(lower, upper, share):
     assert sigma * truncated_moments(lower / sigma, upper / sigma)[1] == pytest.approx(wanted, rel=1e-11)
 
 
+def test_a_bound_far_out_wants_a_wide_law():
+    # So far out the excess is exponential, of standard deviation σ²/bound.
+    assert stddev_before_cut(1.0, 1e12, INF) == pytest.approx(1e6, rel=1e-5)
+
+
 @pytest.mark.parametrize("stddev", [1 / math.sqrt(3), 0.6, 10.0])
 def test_more_than_uniform_is_refused(stddev):
     with pytest.raises(ValueError, match=r"`stddev` must be below 0.57735, that of the uniform law.*Move the bounds"):
