@@ -50,4 +50,4 @@ def test_under_jit(name):
     compiled = jax.jit(initializer.__call__, static_argnames=["shape", "dtype"])
     drawn = numbers(compiled(shape=entry.shape, dtype="float32"))
     # The compiler may contract products and sums, which moves the last bits.
-    np.testing.assert_allclose(drawn, numbers(initializer(entry.shape)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(drawn, numbers(initializer(entry.shape)), rtol=1e-5, atol=5e-6)

@@ -110,7 +110,7 @@ class TestDeltaOrthogonal:
         kernel = weight(DeltaOrthogonal(seed=1), (*spatial, 4, 6))
         centre = tuple((size - 1) // 2 for size in spatial)
         matrix = kernel[centre].copy()
-        np.testing.assert_allclose(matrix @ matrix.T, np.eye(4), atol=1e-6)
+        np.testing.assert_allclose(matrix @ matrix.T, np.eye(4), atol=5e-6)
         kernel[centre] = 0.0
         assert not kernel.any()
 

@@ -124,7 +124,7 @@ def test_inside_a_compiled_function(name):
     entry = REGISTRY[name]
     eager = draw(entry.make(), entry.shape)
     # The graph optimizer may contract products and sums, which moves the last bits.
-    np.testing.assert_allclose(tf.function(lambda: entry.make()(entry.shape))(), eager, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(tf.function(lambda: entry.make()(entry.shape))(), eager, rtol=1e-5, atol=5e-6)
 
 
 @tensorflow_only
@@ -148,4 +148,4 @@ def test_orthogonal_inside_a_graph(method):
     import tensorflow as tf
 
     traced = tf.function(lambda: Orthogonal(seed=1, method=method)((6, 4)))
-    np.testing.assert_allclose(traced(), draw(Orthogonal(seed=1, method=method), (6, 4)), atol=1e-6)
+    np.testing.assert_allclose(traced(), draw(Orthogonal(seed=1, method=method), (6, 4)), atol=5e-6)
