@@ -1,4 +1,4 @@
-"""How a network's weights begin, and what that does to it: initializers and layer statistics for Keras 3."""
+"""How a network's weights begin, and what that does to it: initializers, whole models, statistics for Keras 3."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,18 @@ from keras_initlab.initializers import (
 )
 
 if TYPE_CHECKING:
-    from keras_initlab import callbacks
+    from keras_initlab import callbacks, model_init
+    from keras_initlab.model_init import (
+        compare,
+        load_matching,
+        lsuv,
+        placed_weights,
+        portable,
+        pretrain,
+        propagate,
+        register_roles,
+        reinitialize,
+    )
     from keras_initlab.statistics import Profile, observe
 
 __all__ = [
@@ -58,21 +69,37 @@ __all__ = [
     "UniformGateBias",
     "VarianceScaling",
     "callbacks",
+    "compare",
     "initializers",
+    "load_matching",
+    "lsuv",
+    "model_init",
     "observe",
+    "placed_weights",
+    "portable",
+    "pretrain",
+    "propagate",
+    "register_roles",
+    "reinitialize",
     "theory",
 ]
 __version__ = "0.1.0"
 
-# These load TensorFlow, which whoever initializes a model on JAX or torch can do without.
-_ON_FIRST_USE = {"Profile": "statistics", "observe": "statistics", "callbacks": "callbacks"}
+# Statistics load TensorFlow, which whoever initializes a model on JAX or torch can do without.
+_ON_FIRST_USE = {
+    "callbacks": "callbacks",
+    "model_init": "model_init",
+    **dict.fromkeys(("Profile", "observe"), "statistics"),
+    **dict.fromkeys(("compare", "load_matching", "lsuv", "placed_weights", "portable", "pretrain"), "model_init"),
+    **dict.fromkeys(("propagate", "register_roles", "reinitialize"), "model_init"),
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module 'keras_initlab' has no attribute {name!r}")
     module = importlib.import_module(f"keras_initlab.{_ON_FIRST_USE[name]}")
-    value = module if name == "callbacks" else getattr(module, name)
+    value = module if name == _ON_FIRST_USE[name] else getattr(module, name)
     globals()[name] = value
     return value
 

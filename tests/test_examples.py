@@ -10,7 +10,15 @@ from keras_initlab import Profile
 from .processes import ROOT, python
 
 # Run by tests of their own.
-ELSEWHERE = {"activation_gain", "same_bits_everywhere", "dense_layer", "lstm_forget_bias", "save_and_load", "demo"}
+ELSEWHERE = {
+    "activation_gain",
+    "same_bits_everywhere",
+    "weights_from_another_model",
+    "dense_layer",
+    "lstm_forget_bias",
+    "save_and_load",
+    "demo",
+}
 EXAMPLES = {path.stem: path for path in sorted((ROOT / "examples").glob("*.py"))}
 
 

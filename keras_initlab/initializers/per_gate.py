@@ -11,7 +11,7 @@ from keras_initlab.initializers.base import Initializer
 from keras_initlab.initializers.registry import register
 from keras_initlab.initializers.seeds import fold
 
-__all__ = ["PerGate"]
+__all__ = ["PerGate", "with_seed"]
 
 
 # Written out, since Keras's serializer imports TensorFlow, which the other backends can do without.
@@ -91,12 +91,18 @@ class PerGate(Initializer):
         """The wrapped initializer as it draws one gate."""
         if self.seed is None:
             return self.initializer
-        return _with_seed(self.initializer, fold(self.seed, gate))
+        return with_seed(self.initializer, fold(self.seed, gate))
 
 
-def _with_seed(initializer: Any, seed: Any) -> Any:
-    """Copy an initializer but for its seed."""
+def with_seed(initializer: Any, seed: Any) -> Any:
+    """Copy an initializer but for its seed; what has no seed is returned itself.
+
+    Args:
+        initializer: Any initializer or callable.
+        seed: What its class takes for a seed.
+    """
     if isinstance(initializer, PerGate):
-        return PerGate(_with_seed(initializer.initializer, seed), initializer.gates)
+        return PerGate(with_seed(initializer.initializer, seed), initializer.gates)
+    config = initializer.get_config() if isinstance(initializer, keras.initializers.Initializer) else {}
     # A generator goes in itself, not as the config describes it, and so advances from copy to copy.
-    return type(initializer).from_config({**initializer.get_config(), "seed": seed})
+    return type(initializer).from_config({**config, "seed": seed}) if "seed" in config else initializer

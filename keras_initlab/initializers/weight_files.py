@@ -1,21 +1,25 @@
-"""Weights in files: one named array out of each format, as floats, with the file's checksum verified before."""
+"""Weights in files: named arrays out of each format, one of them as floats or all, and the checksum verified before."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-import io
 import os
-import zipfile
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SUFFIXES", "read_weight"]
+from keras_initlab.initializers.weight_formats import READERS, Contents, UnreadableDtype
 
+__all__ = ["SUFFIXES", "StoredWeights", "read_weight", "read_weights"]
+
+SUFFIXES = tuple(READERS)
 _CHUNK = 1 << 20  # bytes hashed at a time
+
+T = TypeVar("T")
 
 
 def read_weight(path: str, key: str, sha256: str | None = None) -> NDArray[Any]:
@@ -37,21 +41,12 @@ def read_weight(path: str, key: str, sha256: str | None = None) -> NDArray[Any]:
         ImportError: The file is a ``.safetensors`` one, and safetensors is not installed.
         ValueError: The file is a folder, is damaged, has another checksum, or has no such array of floats.
     """
-    with _opened(path) as file:
-        if sha256 is not None:
-            _verify(file, path, sha256)
-        read = _READERS[os.path.splitext(path)[1].lower()]
-        try:
-            names, array = read(file, key)
-        except ImportError:
-            raise
-        # Four libraries read here, and a damaged file makes each of them raise whatever the damage leads to.
-        except Exception as error:
-            raise ValueError(
-                f"Argument `path` must name a whole file of the format that its suffix says, with arrays of floats and "
-                f"not of Python objects, which are never unpickled. Received: path={path!r}, where reading key {key!r} "
-                f"failed with {type(error).__name__}: {error}. Write the file again."
-            ) from error
+
+    def one(contents: Contents) -> tuple[list[str], NDArray[Any] | None]:
+        return contents.names, contents.read(key) if key in contents.names else None
+
+    absent = "Put it there, also to load a saved model: Keras calls the initializers before it reads the saved weights."
+    names, array = _parsed(path, one, f"reading key {key!r}", absent, sha256)
     if array is None:
         raise _no_such_key(path, key, names)
     if not array.dtype.name.startswith(("float", "bfloat")):
@@ -62,7 +57,66 @@ def read_weight(path: str, key: str, sha256: str | None = None) -> NDArray[Any]:
     return array
 
 
-def _opened(path: str) -> BinaryIO:
+@dataclass(frozen=True)
+class StoredWeights:
+    """All arrays of a file.
+
+    Attributes:
+        arrays: Each by its name in the file: of any dtype, but out of ``.safetensors`` of floats only.
+        layers: What Keras wrote beside the weights of ``.weights.h5`` and ``.keras``: the name of the layer that is
+            saved at a path such as ``layers/dense_1``.
+    """
+
+    arrays: dict[str, NDArray[Any]]
+    layers: dict[str, str]
+
+
+def read_weights(path: str) -> StoredWeights:
+    """Read all arrays of a file into memory, those of an optimizer left out.
+
+    Args:
+        path: The file; its suffix, one of ``SUFFIXES``, names the format.
+
+    Returns:
+        The arrays as stored, and the names of the layers they belong to.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ImportError: The file is a ``.safetensors`` one, and safetensors is not installed.
+        ValueError: The file is a folder or is damaged.
+    """
+
+    def everything(contents: Contents) -> StoredWeights:
+        arrays = {}
+        for name in contents.names:
+            if not name.startswith("optimizer/"):
+                with suppress(UnreadableDtype):
+                    arrays[name] = contents.read(name)
+        return StoredWeights(arrays, contents.layers)
+
+    return _parsed(path, everything, "reading", "Write the path as it counts from the current directory, or in full.")
+
+
+def _parsed(path: str, use: Callable[[Contents], T], what: str, absent: str, sha256: str | None = None) -> T:
+    """Open the file once, verify and use it, and put any damage into words."""
+    with _opened(path, absent) as file:
+        if sha256 is not None:
+            _verify(file, path, sha256)
+        try:
+            with READERS[os.path.splitext(path)[1].lower()](file) as contents:
+                return use(contents)
+        except ImportError:
+            raise
+        # Four libraries read here, and a damaged file makes each of them raise whatever the damage leads to.
+        except Exception as error:
+            raise ValueError(
+                f"Argument `path` must name a whole file of the format that its suffix says, with arrays of floats and "
+                f"not of Python objects, which are never unpickled. Received: path={path!r}, where {what} "
+                f"failed with {type(error).__name__}: {error}. Write the file again."
+            ) from error
+
+
+def _opened(path: str, absent: str) -> BinaryIO:
     """Open the file, or say what is there in its place."""
     if os.path.isdir(path):
         raise ValueError(
@@ -72,9 +126,8 @@ def _opened(path: str) -> BinaryIO:
         return open(path, "rb")
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"Argument `path` must name a file that is there when the weight is made. Received: path={path!r}, which "
-            f"leads to {os.path.abspath(path)!r}, where there is none. Put it there, also to load a saved model: Keras "
-            "calls the initializers before it reads the saved weights."
+            f"Argument `path` must name a file that is there when it is read. Received: path={path!r}, which "
+            f"leads to {os.path.abspath(path)!r}, where there is none. {absent}"
         ) from None
 
 
@@ -100,58 +153,3 @@ def _no_such_key(path: str, key: str, names: list[str]) -> ValueError:
         f"Argument `key` must name one of the {len(names)} arrays in {path!r}: {shown}. Received: key={key!r}."
         + (f" Did you mean {near}?" if near else "")
     )
-
-
-def _from_npz(file: BinaryIO, key: str) -> tuple[list[str], NDArray[Any] | None]:
-    # Not np.load, which takes a file of another format for a pickle and says so.
-    with np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
-        return arrays.files, np.asarray(arrays[key]) if key in arrays.files else None
-
-
-def _from_h5(file: BinaryIO, key: str) -> tuple[list[str], NDArray[Any] | None]:
-    import h5py  # Keras loads it only where it saves
-
-    names: list[str] = []
-    with h5py.File(file, "r") as contents:
-        # This visit follows no link, neither within the file nor to another.
-        contents.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        if key not in names:
-            return names, None
-        dataset = contents[key]
-        if dataset.external or dataset.is_virtual:
-            raise ValueError("the values lie in another file")
-        array = np.asarray(dataset[()])
-        # HDF5 has no bfloat16: Keras writes two raw bytes, and the name of the dtype beside them.
-        return names, array.view("bfloat16") if dataset.attrs.get("dtype") == "bfloat16" else array
-
-
-def _from_keras(file: BinaryIO, key: str) -> tuple[list[str], NDArray[Any] | None]:
-    with zipfile.ZipFile(file) as archive:
-        return _from_h5(io.BytesIO(archive.read("model.weights.h5")), key)
-
-
-def _from_safetensors(file: BinaryIO, key: str) -> tuple[list[str], NDArray[Any] | None]:
-    try:
-        from safetensors import safe_open
-    except ImportError as error:
-        raise ImportError(
-            f"FromFile needs the library safetensors to read {file.name!r}. "
-            "Install it with `pip install keras_initlab[safetensors]`."
-        ) from error
-    with safe_open(file.name, framework="numpy") as arrays:
-        names = sorted(arrays.keys())
-        if key not in names:
-            return names, None
-        dtype = arrays.get_slice(key).get_dtype()
-        if dtype not in ("F64", "F32", "F16", "BF16"):
-            raise ValueError(f"its dtype is {dtype}, where F64, F32, F16 or BF16 can be read")
-        return names, arrays.get_tensor(key)
-
-
-_READERS: dict[str, Callable[[BinaryIO, str], tuple[list[str], NDArray[Any] | None]]] = {
-    ".npz": _from_npz,
-    ".h5": _from_h5,
-    ".keras": _from_keras,
-    ".safetensors": _from_safetensors,
-}
-SUFFIXES = tuple(_READERS)

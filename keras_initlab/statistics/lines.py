@@ -29,6 +29,8 @@ def to_line(profile: Profile) -> bytes:
     data.update((name, _encode(name, profile.statistics[name])) for name in STATISTICS)
     if profile.histograms is not None:
         data["histogram"] = {name: _encode(name, getattr(profile.histograms, name)) for name in _HISTOGRAM}
+    if profile.notes:
+        data["notes"] = profile.notes
     return json.dumps(data, separators=(",", ":")).encode() + b"\n"
 
 
@@ -56,6 +58,7 @@ def from_line(line: bytes) -> Profile | None:
         keys,
         {name: _decode(name, data) for name in STATISTICS},
         None if histograms is None else Histograms(**{name: _decode(name, histograms) for name in _HISTOGRAM}),
+        data.get("notes"),
     )
 
 

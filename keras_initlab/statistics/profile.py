@@ -18,6 +18,7 @@ from keras_initlab.statistics.schema import (
     QUANTITIES,
     STATISTICS,
 )
+from keras_initlab.terminal import as_html, as_text
 
 Key = tuple[int, str, str, str | None]
 
@@ -50,6 +51,10 @@ class Profile:
     | histogram | list of [lower edge, upper edge, count], 2 bins an octave, zero by itself; of every value in
       tensors of up to 4095 values, in larger ones of about 2048 |
 
+    `notes` holds what has to be said of a layer besides its numbers, by the layer's name: of a predicted Profile what
+    was measured instead or assumed; measured ones have none. `fans` holds `(fan_in, fan_out)` of each kernel by its
+    layer and name, in a predicted Profile as `propagate` returns it: files hold rows and notes.
+
     Example:
         >>> import numpy as np, keras, keras_initlab as kil
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="head")])
@@ -64,11 +69,14 @@ class Profile:
         keys: Sequence[Key],
         statistics: Mapping[str, npt.NDArray[np.float64]],
         histograms: Histograms | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> None:
         self.step = step
         self.keys = tuple(keys)
         self.statistics = {name: np.asarray(statistics[name], np.float64) for name in STATISTICS}
         self.histograms = histograms
+        self.notes = dict(notes or {})
+        self.fans: dict[tuple[str, str], tuple[float, float]] = {}
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -77,7 +85,7 @@ class Profile:
         if not isinstance(other, Profile) or (self.step, self.keys) != (other.step, other.keys):
             return False
         same = all(np.array_equal(self.statistics[n], other.statistics[n], equal_nan=True) for n in STATISTICS)
-        return same and self.histograms == other.histograms
+        return same and self.histograms == other.histograms and self.notes == other.notes
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -192,8 +200,6 @@ class Profile:
         return plot_over_depth(self, statistic, quantity, ax, line)
 
     def __str__(self) -> str:
-        from keras_initlab.statistics.tables import as_text
-
         return as_text(self)
 
     def __rich__(self) -> Any:
@@ -202,8 +208,6 @@ class Profile:
         return layer_table(self)
 
     def _repr_html_(self) -> str:
-        from keras_initlab.statistics.tables import as_html
-
         return as_html(self)
 
     def __repr__(self) -> str:

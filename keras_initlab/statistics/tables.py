@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,31 +31,15 @@ def layer_table(profile: Profile) -> Table:
 
     lines = _lines(profile)
     shown = [i for i in range(len(_COLUMNS)) if any(values[i] is not None for _, _, values in lines)]
-    table = Table(title=f"step {profile.step}", title_justify="left", header_style="bold")
+    table = Table(title=f"step {profile.step}", title_justify="left", header_style="bold", caption_justify="left")
     table.add_column("depth", justify="right")
     table.add_column("layer", overflow="fold")
     for i in shown:
         table.add_column(_COLUMNS[i][0], justify="right", no_wrap=True)
     for depth, layer, values in lines:
         table.add_row(str(depth), layer, *(_format(values[i], *_COLUMNS[i][2:]) for i in shown))
+    table.caption = "\n".join(f"{layer}: {note}" for layer, note in profile.notes.items()) or None
     return table
-
-
-def as_text(profile: Profile) -> str:
-    """The table as plain text, as wide as it needs to be: squeezed columns are harder to read than wrapped lines."""
-    from rich.console import Console
-
-    buffer = io.StringIO()
-    Console(file=buffer, width=1000, color_system=None).print(layer_table(profile))
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
-
-
-def as_html(profile: Profile) -> str:
-    """The table as a fragment of a page, for notebooks."""
-    from html import escape
-
-    text = escape(as_text(profile))
-    return f'<pre style="white-space:pre;overflow-x:auto;line-height:normal;font-family:monospace">{text}</pre>'
 
 
 def _lines(profile: Profile) -> list[tuple[int, str, list[float | None]]]:

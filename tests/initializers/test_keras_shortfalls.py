@@ -4,7 +4,6 @@ Keras's half of each pair asserts what the release named in ``MEASURED`` does. A
 a message that says what to delete. Run as a script, this file draws on the backend that the environment names.
 """
 
-import contextlib
 import importlib.util
 import math
 import os
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 from laws import FLOATS, assert_mean, assert_std, cut_normal, numbers
 from scipy import stats
+from shortfalls import MEASURED, shortfall
 from test_haar import defect
 from test_laws import scaled
 
@@ -36,20 +36,7 @@ from keras_initlab.initializers import (
 )
 from keras_initlab.theory import fans
 
-MEASURED = "3.15.1"
 BACKEND = keras.backend.backend()
-
-
-@contextlib.contextmanager
-def shortfall(what):
-    """An assertion of what Keras does; its failure is news of a mended Keras."""
-    try:
-        yield
-    except (AssertionError, pytest.fail.Exception) as error:
-        raise AssertionError(
-            f"Keras {keras.__version__} does not do what Keras {MEASURED} did: {what}. "
-            "If it has mended this, delete this test and the claim in the docs."
-        ) from error
 
 
 class TestShortfall:

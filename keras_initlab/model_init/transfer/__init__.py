@@ -1,0 +1,1 @@
+"""Weights from another model, and a model that carries nothing of this package."""
