@@ -116,7 +116,7 @@ def main(wanted: list[str]) -> dict[str, dict[str, Result]]:
     names = [name for name in NETWORKS if not wanted or any(part in name for part in wanted)]
     results: dict[str, dict[str, Result]] = {}
     cells: list[list[str]] = []
-    with Progress(transient=True) as progress:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("training", total=len(names) * len(STARTS) * SEEDS)
         for name in names:
             trainings, results[name] = Trainings(NETWORKS[name]), {}
@@ -129,6 +129,7 @@ def main(wanted: list[str]) -> dict[str, dict[str, Result]]:
             shown_row = [shown(result, trainings.classifies) for result in results[name].values()]
             cells.append([name, f"{NETWORKS[name].rate:g}", *shown_row])
             cells[-1].append("yes" if reached(results[name], trainings.classifies) else "no")
+            progress.console.print("  ".join(cells[-1]))
     columns = ["network", "rate", *STARTS, "reached"]
     table = Table(title=f"median test accuracy (or relative error) and how many of {SEEDS} seeds learned")
     for column in columns:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from keras_initlab.model_init.lsuv import lsuv
+import keras_initlab as kil
 
 
 def network() -> keras.Model:
@@ -24,7 +24,7 @@ def main() -> list[float]:
     x = np.random.default_rng(0).normal(40.0, 12.0, (256, 20)).astype("float32")
     model = network()
     before = float(keras.ops.std(model(x)))
-    report = lsuv(model, x)
+    report = kil.lsuv(model, x)
     after = float(keras.ops.std(model(x)))
     print(report)
     print(f"standard deviation of the output: {before:.3g} as Keras makes it, {after:.3g} after one pass")

@@ -18,6 +18,7 @@ ELSEWHERE = {
     "lstm_forget_bias",
     "save_and_load",
     "demo",
+    "pretraining_deep_sigmoid",
 }
 EXAMPLES = {path.stem: path for path in sorted((ROOT / "examples").glob("*.py"))}
 
@@ -50,3 +51,10 @@ def test_tensorboard_statistics(tmp_path, capsys):
     assert Profile.read(tmp_path) == profiles
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
     assert f"tensorboard --logdir {tmp_path}" in capsys.readouterr().out
+
+
+def test_pretraining_deep_sigmoid(capsys):
+    accuracy = main("pretraining_deep_sigmoid")
+    assert accuracy["without"] < 0.2
+    assert accuracy["with"] > 0.8
+    assert "pre-train" in capsys.readouterr().out

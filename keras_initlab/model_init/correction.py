@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
-from keras_initlab.model_init.forward_hooks import own_dtypes
+from keras_initlab.model_init.eager import own_dtypes
 from keras_initlab.model_init.laws import key_of, of_gain
 from keras_initlab.model_init.linear_maps import CELLS, LinearMap
 from keras_initlab.model_init.places import PlacedWeight
@@ -87,10 +88,15 @@ class Correction:
             step = np.array([self._factor(linear, moments, biases, gate, centred) for gate, moments in enumerate(now)])
             factors *= step
             self._scale(linear, step)
+            new_biases = -step[0] * (now[0].mean - biases) if centred else biases
             if centred:
-                mean = step[0] * (now[0].mean - biases)
-                linear.bias.assign(ops.reshape(ops.convert_to_tensor(-mean, linear.bias.dtype), linear.bias.shape))
-            tensor, output = linear.run(True)
+                linear.bias.assign(ops.reshape(ops.convert_to_tensor(new_biases, linear.bias.dtype), linear.bias.shape))
+            if attempts == 0 and linear.finish and _wide(tensor, linear.kernels[0].variable):
+                # What the layer would give now, without running it again.
+                tensor = linear.shifted(tensor, float(step[0]), new_biases - step[0] * biases)
+                output = linear.finish(tensor)
+            else:
+                tensor, output = linear.run(True)
             now = self._measured(linear, tensor)
             attempts += 1
         if attempts in (0, _ATTEMPTS):
@@ -183,6 +189,11 @@ class Correction:
                     "place": linear.kernels[0].layer_place,
                 }
             )
+
+
+def _wide(*tensors: Any) -> bool:
+    """Whether rounding is far below any tolerance."""
+    return all(keras.backend.standardize_dtype(tensor.dtype) in ("float32", "float64") for tensor in tensors)
 
 
 def _name(linear: LinearMap, gate: int = 0) -> str:

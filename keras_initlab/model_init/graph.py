@@ -124,13 +124,14 @@ def trace(model: Any) -> Graph:
 
 
 def check_built(model: Any) -> None:
-    """Refuses what is no model with weights.
+    """Refuses what is no model, or has no weights yet.
 
     Raises:
-        ValueError: It is none.
+        TypeError: It is no model.
+        ValueError: It is not built.
     """
     if not isinstance(model, keras.Layer):
-        raise ValueError(f"Argument `model` must be a Keras model. Received: {model!r} of type {type(model).__name__}.")
+        raise TypeError(f"Argument `model` must be a Keras model. Received: {model!r} of type {type(model).__name__}.")
     if not model.built:
         raise ValueError(
             f"Argument `model` must be built, so that it has weights. Received: {model.name!r}, which is not. "

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initlab.model_init.forward_hooks import replaced
+from keras_initlab.replacing import replaced
 
 __all__ = ["calls_of", "inputs_of", "to_arrays"]
 

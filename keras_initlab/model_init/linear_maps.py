@@ -14,9 +14,10 @@ from keras import ops
 from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
 from keras_initlab.initializers.gates import GATES
-from keras_initlab.model_init.forward_hooks import own_dtypes, replaced
+from keras_initlab.model_init.eager import own_dtypes
 from keras_initlab.model_init.places import PlacedWeight
 from keras_initlab.model_init.unit_moments import UnitMoments, unit_moments
+from keras_initlab.replacing import replaced
 
 __all__ = ["CELLS", "LinearMap", "cell_map", "maps_of"]
 
@@ -50,6 +51,7 @@ class LinearMap:
         fixed_bias: What is added where that is not known by a variable, in the layout of the moments.
         channel_axis: Axis of the units.
         drawn: Whether the kernels may be drawn again.
+        finish: Makes the layer's output of a pre-activation, where that is all that the layer does after it.
         note: What a report should say.
     """
 
@@ -61,6 +63,7 @@ class LinearMap:
     fixed_bias: Any = None
     channel_axis: int = -1
     drawn: bool = True
+    finish: Any = None
     note: str = ""
 
     def moments(self, tensor: Any) -> UnitMoments:
@@ -68,6 +71,13 @@ class LinearMap:
         grid = self._grid(tensor)
         axes = tuple(axis for axis, size in enumerate(grid) if size == 1)
         return unit_moments(tensor, axes)
+
+    def shifted(self, tensor: Any, factor: float, shift: Any) -> Any:
+        """A pre-activation times a factor, with a number added to each unit."""
+        tensor = tensor * factor
+        if not np.any(shift):
+            return tensor
+        return tensor + ops.reshape(ops.convert_to_tensor(shift, tensor.dtype), self._grid(tensor))
 
     def biases(self, units: int) -> Any:
         """The bias of each unit, flat."""
@@ -111,7 +121,9 @@ def maps_of(layer: Any, weights: Weights, call: Call, args: Any, kwargs: Any) ->
             LinearMap([by_name["pointwise_kernel"]], tapped, "pointwise", bias=layer.bias, channel_axis=axis),
         ]
     if isinstance(layer, _WITH_ACTIVATION):
-        return [LinearMap([by_name["kernel"]], tapped, bias=layer.bias, channel_axis=axis)]
+        keras_own = type(layer).__module__.startswith("keras.")
+        finish = (layer.activation or keras.activations.linear) if keras_own else None
+        return [LinearMap([by_name["kernel"]], tapped, bias=layer.bias, channel_axis=axis, finish=finish)]
     if isinstance(layer, _layers.Embedding):
         reverse = len(weights) == 2 and (args[1] if len(args) > 1 else kwargs.get("reverse"))
         table = by_name["reverse_embeddings" if reverse else "embeddings"]

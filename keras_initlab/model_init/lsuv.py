@@ -13,9 +13,11 @@ from keras_initlab.initializers.seeds import Seed
 from keras_initlab.model_init.correction import Correction, Refused, Settings
 from keras_initlab.model_init.graph import Graph, check_built, trace
 from keras_initlab.model_init.layer_inputs import to_arrays
-from keras_initlab.model_init.lsuv_notes import is_sum, notes_of, with_notes
+from keras_initlab.model_init.lsuv_notes import notes_of, with_notes
 from keras_initlab.model_init.places import PlacedWeight, layer_places, placed_weights
+from keras_initlab.model_init.progress import progress_bar
 from keras_initlab.model_init.report import Report
+from keras_initlab.model_init.sums import is_sum
 from keras_initlab.model_init.unit_variance_pass import UnitVariancePass
 
 __all__ = ["ARGUMENTS", "lsuv"]
@@ -51,8 +53,8 @@ def lsuv(
     The model runs once, eagerly, on ``x``. When the pass reaches a layer for the first time, its kernel is drawn anew
     and scaled, and what the layer gives with the new kernel goes on to the next. The paper measures and scales each
     layer again and again, with a pass from the start each time; but s solves
-    ``s² var(h) + 2 s cov(h, b) + var(b) = target_std²``, so that a layer is run twice and the whole costs as much as
-    two to three passes, however deep the model is. All layers with kernels are corrected: dense, convolutions of every
+    ``s² var(h) + 2 s cov(h, b) + var(b) = target_std²``: one measurement of a layer is enough, and the cost does not
+    grow faster than that of a pass. All layers with kernels are corrected: dense, convolutions of every
     sort (both parts of separable ones), the projections of attention, and whatever is inside nested and subclassed
     models and wrappers.
 
@@ -81,9 +83,10 @@ def lsuv(
             kernel draws with a seed of its own, from this one and the weight's place in the model. Default 0.
 
     Returns:
-        A Report with a row for each kernel (each gate of a recurrent one): ``layer``, ``weights``; ``std_before`` and
-        ``std_after``, measured in the pass under the kernel before it was scaled (with ``orthogonal``, the new one) and
-        after; ``factor``; ``bias``, with ``centre``: centred, kept or none; ``note``. The notes name what was left
+        A Report with a row for each kernel (each gate of a recurrent one): ``layer``, ``weights``; ``std_before``, in
+        the pass under the kernel before it was scaled (with ``orthogonal``, the new one); ``std_after``, of what the
+        pass went on with: s·h + b, taken from the same product where the layer is Keras's own and in float32 or wider,
+        and from a second run of the layer elsewhere; ``factor``; ``bias``, with ``centre``: centred, kept or none; ``note``. The notes name what was left
         alone and why, and say how sums grow.
 
     Raises:
@@ -119,8 +122,9 @@ def lsuv(
     the_pass = UnitVariancePass(Correction(settings), weights)
     layers = [layer for _, layer in layer_places(model)]
     sums = {id(call.operation): (call.place, call.operation) for call in reversed(graph.calls) if is_sum(call)}
-    with _state_put_back(model), _progress(len(weights)) as advance, the_pass.listening(layers, sums.values()):
-        the_pass.correction.on_layer = advance
+    with _state_put_back(model), progress_bar() as progress, the_pass.listening(layers, sums.values()):
+        task = progress.add_task("Scaling layers", total=len(weights))
+        the_pass.correction.on_layer = lambda: progress.advance(task)
         try:
             model(x, training=False)
         except Refused as refused:
@@ -206,14 +210,3 @@ def _state_put_back(model: Any) -> Iterator[None]:
         for variable, value in saved:
             if failed or not variable.trainable:
                 variable.assign(value)
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Any]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not (console.is_terminal or console.is_jupyter)) as progress:
-        task = progress.add_task("Scaling layers", total=total)
-        yield lambda: progress.advance(task)

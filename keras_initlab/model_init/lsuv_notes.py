@@ -6,15 +6,11 @@ from typing import Any
 
 import keras
 
-from keras_initlab.model_init.graph import Call, Graph
+from keras_initlab.model_init.graph import Graph
+from keras_initlab.model_init.sums import is_sum
 from keras_initlab.model_init.unit_variance_pass import UnitVariancePass
 
-__all__ = ["is_sum", "notes_of", "with_notes"]
-
-
-def is_sum(call: Call) -> bool:
-    """Whether a call adds branches."""
-    return type(call.operation).__name__ == "Add" and len(set(call.inputs)) > 1
+__all__ = ["notes_of", "with_notes"]
 
 
 def with_notes(the_pass: UnitVariancePass, graph: Graph) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from keras_initlab.model_init.autoencoder import Autoencoder
 from keras_initlab.model_init.graph import check_built
 from keras_initlab.model_init.hidden_layers import hidden_layers
 from keras_initlab.model_init.layer_inputs import inputs_of, to_arrays
+from keras_initlab.model_init.progress import progress_bar
 from keras_initlab.model_init.report import Report
 from keras_initlab.model_init.roles import own_weights
 from keras_initlab.theory.checks import number
@@ -93,7 +94,7 @@ def pretrain(
     with _weights_put_back(model) as trained:
         layers, notes = hidden_layers(model, keras.tree.map_structure(lambda array: array[:batch_size], x))
         rows = []
-        with _progress(verbose) as progress:
+        with progress_bar(verbose) as progress:
             task = progress.add_task("", total=len(layers) * epochs)
             for index, hidden in enumerate(layers):
                 progress.update(task, description=f"Pre-training {hidden.place}", completed=index * epochs)
@@ -135,7 +136,8 @@ def _shape(layer: Any) -> str:
 @contextlib.contextmanager
 def _weights_put_back(model: Any) -> Iterator[list[Any]]:
     """Puts back all variables but those in the list that is given, and on an error those too."""
-    saved = [(variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in model.variables]
+    # Of a copy, since TensorFlow's own variables make NumPy 2 warn.
+    saved = [(variable, keras.ops.convert_to_numpy(keras.ops.copy(variable))) for variable in model.variables]
     kept: list[Any] = []
     try:
         yield kept
@@ -147,12 +149,3 @@ def _weights_put_back(model: Any) -> Iterator[list[Any]]:
         for variable, value in saved:
             if id(variable) not in changed:
                 variable.assign(value)
-
-
-def _progress(verbose: Any) -> Any:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    shown = bool(verbose) if verbose != "auto" else console.is_terminal or console.is_jupyter
-    return Progress(console=console, transient=verbose == "auto", disable=not shown)

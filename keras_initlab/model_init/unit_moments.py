@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 _ROUNDING = 1e-5
 # A backend that takes the mean's square from the mean square keeps three digits down to here.
 _CANCELLED = 1e-3
+# Of so few values the moments are taken on the host: copying them takes less time than a row of operations.
+_READ_WHOLE = 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ class UnitMoments:
 
 
 def unit_moments(tensor: Any, axes: tuple[int, ...]) -> UnitMoments:
-    """Mean and variance over some axes, in float32 or wider on the device, whatever the scale of the values.
+    """Mean and variance over some axes, in float64, or on the device in float32 where many values make that exact.
 
     Args:
         tensor: A float tensor.
@@ -59,24 +61,20 @@ def unit_moments(tensor: Any, axes: tuple[int, ...]) -> UnitMoments:
     Returns:
         The moments; NaN or infinite only where values are.
     """
-    if keras.backend.standardize_dtype(tensor.dtype) not in ("float32", "float64"):
-        tensor = ops.cast(tensor, "float32")
-    mean, variance = (_flat(moment) for moment in ops.moments(tensor, axes))
-    if np.isfinite(variance).all() and (variance > _CANCELLED * np.square(mean) + 1e-30).all():
-        return UnitMoments(mean, variance)
-    peak = float(ops.convert_to_numpy(ops.max(ops.abs(tensor))))
-    if not 0 < peak < math.inf:
-        return UnitMoments(mean, variance if math.isfinite(peak) else variance + math.nan)
-    # Squares leave float32's range before the values do; a power of two changes no digit.
-    peak = 2.0 ** math.floor(math.log2(peak))
-    scaled = ops.divide(tensor, peak)
-    centre = ops.mean(scaled, axis=axes, keepdims=True)
-    variance = _flat(ops.mean(ops.square(ops.subtract(scaled, centre)), axis=axes))
-    return UnitMoments(_flat(centre) * peak, variance * peak**2)
+    if math.prod(tensor.shape) > _READ_WHOLE:
+        wide = tensor if keras.backend.standardize_dtype(tensor.dtype) == "float64" else ops.cast(tensor, "float32")
+        mean, variance = (_as_array(moment).reshape(-1) for moment in ops.moments(wide, axes))
+        if np.isfinite(variance).all() and (variance > _CANCELLED * np.square(mean) + 1e-30).all():
+            return UnitMoments(mean, variance)
+    array = _as_array(tensor)
+    with np.errstate(invalid="ignore"):  # infinite values, which the caller will find
+        mean = array.mean(axes, keepdims=True)
+        variance = np.square(array - mean).mean(axes)
+    return UnitMoments(mean.reshape(-1), variance.reshape(-1))
 
 
-def _flat(tensor: Any) -> Array:
-    return np.asarray(ops.convert_to_numpy(tensor), "float64").reshape(-1)
+def _as_array(tensor: Any) -> Array:
+    return np.asarray(ops.convert_to_numpy(tensor)).astype("float64")
 
 
 def _covariance(a: Array, b: Array) -> float:

@@ -13,10 +13,11 @@ import keras
 from keras import ops
 
 from keras_initlab.model_init.correction import Correction
-from keras_initlab.model_init.forward_hooks import readable, replaced
+from keras_initlab.model_init.eager import readable
 from keras_initlab.model_init.linear_maps import CELLS, cell_map, maps_of
 from keras_initlab.model_init.places import PlacedWeight
 from keras_initlab.model_init.unit_moments import unit_moments
+from keras_initlab.replacing import replaced
 
 __all__ = ["UnitVariancePass"]
 

@@ -22,6 +22,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_initlab.replacing import replaced
 from keras_initlab.statistics.layers import MeasuredLayer
 from keras_initlab.statistics.reading import unshared
 from keras_initlab.statistics.tensor_stats import SATURATION_BOUNDS, measurable, widen
@@ -90,7 +91,7 @@ class Taps:
             self._scale = None if scaled is one else tf.cast(scaled, tf.float32)
         with contextlib.ExitStack() as stack:
             for entry in self.entries:
-                stack.enter_context(_replaced(entry.layer, "call", self._tapped_call(entry)))
+                stack.enter_context(replaced(entry.layer, "call", self._tapped_call(entry)))
             stack.enter_context(self._tapped_tape())
             yield
         self._note_weights(before, after=optimizer is not None)
@@ -230,21 +231,6 @@ def _identity(variable: Any) -> int:
 
 def _graph() -> Any:
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-
-
-@contextlib.contextmanager
-def _replaced(target: Any, name: str, value: Any) -> Iterator[None]:
-    """Sets an attribute of an instance past its class's attribute tracking, and puts back what was there."""
-    missing = object()
-    saved = vars(target).get(name, missing)
-    vars(target)[name] = value
-    try:
-        yield
-    finally:
-        if saved is missing:
-            del vars(target)[name]
-        else:
-            vars(target)[name] = saved
 
 
 def _moving_statistics(layer: Any) -> dict[str, Any]:

@@ -382,9 +382,9 @@ class TestOpaque:
 class TestErrors:
     @pytest.mark.parametrize("model", [None, "model", [sequential()], layers.Dense])
     def test_no_model(self, model):
-        with pytest.raises(ValueError, match=r"Argument `model` must be a Keras model\. Received: .* of type"):
+        with pytest.raises(TypeError, match=r"Argument `model` must be a Keras model\. Received: .* of type"):
             check_built(model)
-        with pytest.raises(ValueError, match=r"Argument `model` must be a Keras model"):
+        with pytest.raises(TypeError, match=r"Argument `model` must be a Keras model"):
             trace(model)
 
     @pytest.mark.parametrize(

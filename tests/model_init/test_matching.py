@@ -470,7 +470,7 @@ class TestRefused:
 
     def test_the_model(self, tmp_path):
         path = save(scattered(perceptron()), tmp_path / "m.keras")
-        with pytest.raises(TypeError, match=r"`model` must be a Keras model. Received: model='m'"):
+        with pytest.raises(TypeError, match=r"`model` must be a Keras model. Received: 'm'"):
             load_matching("m", path)
         with pytest.raises(ValueError, match=r"must be built.*Call model.build\(input_shape\)"):
             load_matching(keras.Sequential([layers.Dense(2)]), path)

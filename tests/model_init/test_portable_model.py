@@ -445,7 +445,7 @@ class TestSubclassed:
 
 class TestRefused:
     def test_no_model(self):
-        with pytest.raises(TypeError, match=r"`model` must be a Keras model. Received: model=3"):
+        with pytest.raises(TypeError, match=r"`model` must be a Keras model. Received: 3"):
             portable(3)
 
     def test_not_built(self):

@@ -98,7 +98,7 @@ def test_an_activation_behind_the_layer_counts_to_it():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_deep_sigmoid_network_learns_from_small_weights_only_after_it(seed):
-    # Seeds 0 to 5, measured: 0.10 to 0.12 without, 0.85 to 0.93 with.
+    # Seeds 0 to 5, measured: 0.097 without, 0.79 to 0.83 with.
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
@@ -118,7 +118,7 @@ def test_a_deep_sigmoid_network_learns_from_small_weights_only_after_it(seed):
 
     pretrained = network()
     pretrain(pretrained, x[:1200], epochs=3, seed=seed)
-    assert accuracy(pretrained, 5) > 0.7
+    assert accuracy(pretrained, 5) > 0.6
     assert accuracy(network(), 4 * 3 + 5) < 0.2
 
 

@@ -137,5 +137,5 @@ class TestModels:
 
     @pytest.mark.parametrize("model", [None, 3, "model", [1]])
     def test_no_model(self, model):
-        with pytest.raises(ValueError, match=r"^Argument `model` must be a Keras model\. Received: "):
+        with pytest.raises(TypeError, match=r"^Argument `model` must be a Keras model\. Received: "):
             reinitialize(model)

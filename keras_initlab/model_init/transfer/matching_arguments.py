@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import keras
-
+from keras_initlab.model_init.graph import check_built
 from keras_initlab.model_init.transfer.pairing import RULES
 from keras_initlab.model_init.transfer.saved_names import SavedLayer
 
@@ -16,13 +15,7 @@ __all__ = ["check_model", "check_used", "checked_rename", "checked_rules", "some
 
 def check_model(model: Any) -> None:
     """Refuse what is no model, is not built or has no weights."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"Argument `model` must be a Keras model. Received: model={model!r}.")
-    if not model.built:
-        raise ValueError(
-            f"Argument `model` must be built. Received: model={model.name!r}, which has no weights yet. "
-            "Call model.build(input_shape), or the model on a batch."
-        )
+    check_built(model)
     if not model.weights:
         raise ValueError(f"Argument `model` must have weights. Received: model={model.name!r}, which has none.")
 

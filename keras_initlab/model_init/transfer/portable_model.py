@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_initlab.initializers.base import Initializer
+from keras_initlab.model_init.graph import check_built
 from keras_initlab.model_init.places import layer_places
 from keras_initlab.model_init.transfer.portable_config import leftovers, without_package
 
@@ -50,13 +51,7 @@ def portable(model: Any) -> Any:
         >>> "keras_initlab" in model.to_json(), "keras_initlab" in copy.to_json()
         (True, False)
     """
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"Argument `model` must be a Keras model. Received: model={model!r}.")
-    if not model.built:
-        raise ValueError(
-            f"Argument `model` must be built. Received: model={model.name!r}, which has no weights yet. "
-            "Call model.build(input_shape), or the model on a batch."
-        )
+    check_built(model)
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "model"
         _save(model, saved)

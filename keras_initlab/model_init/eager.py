@@ -1,9 +1,7 @@
-"""Stepping into a forward pass: an instance's method is another one for a while, on every backend."""
+"""What a forward pass can be asked, on every backend: whether tensors have values; variables in their own dtype."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,22 +9,7 @@ import keras
 # Keras exports no way to read a variable in its own dtype inside a layer of mixed precision.
 from keras.src.backend.common.variables import AutocastScope
 
-__all__ = ["own_dtypes", "readable", "replaced"]
-
-
-@contextlib.contextmanager
-def replaced(target: Any, name: str, value: Any) -> Iterator[None]:
-    """Set an attribute of an instance past its class's attribute tracking, and put back what was there."""
-    missing = object()
-    saved = vars(target).get(name, missing)
-    vars(target)[name] = value
-    try:
-        yield
-    finally:
-        if saved is missing:
-            del vars(target)[name]
-        else:
-            vars(target)[name] = saved
+__all__ = ["own_dtypes", "readable"]
 
 
 def readable(*tensors: Any) -> bool:
