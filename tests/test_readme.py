@@ -33,18 +33,24 @@ def test_the_table_of_initializers_is_that_of_the_registry():
     assert between("initializers") == table_of_initializers()
 
 
-def test_the_code_runs_and_prints_its_table(tmp_path, monkeypatch, capsys):
+def test_the_code_runs_and_prints_its_tables(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     x, y = load_digits(return_X_y=True)
     names = {"x": (x / 16).astype("float32"), "y": y}
-    for block in re.findall("```python\n(.*?)```", README, re.DOTALL):
+    tables = 0
+    for block, shown in re.findall("```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", README, re.DOTALL):
         exec(block, names)
+        printed = capsys.readouterr().out
+        if shown:
+            tables += 1
+            assert_same_table(shown, printed)
+    assert tables == 2
     # 57 batches an epoch, five epochs.
     assert [profile.step for profile in names["statistics"].history] == [50, 100, 150, 200, 250]
 
-    shown = re.search("```text\n(.*?)```", README, re.DOTALL).group(1).splitlines()
-    printed = capsys.readouterr().out.splitlines()[: len(shown)]
-    cells = [[re.split("[│┃]", line) for line in lines] for lines in (shown, printed)]
+
+def assert_same_table(shown, printed):
+    cells = [[re.split("[│┃]", line) for line in lines.splitlines()] for lines in (shown, printed)]
     for documented, real in zip(*cells, strict=True):
         for a, b in zip(documented, real, strict=True):
             try:

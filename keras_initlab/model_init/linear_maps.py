@@ -84,7 +84,7 @@ class LinearMap:
         if self.bias is None:
             return np.zeros(units) if self.fixed_bias is None else self.fixed_bias
         with own_dtypes():
-            return np.asarray(ops.convert_to_numpy(self.bias)).astype("float64").reshape(-1)
+            return np.asarray(ops.convert_to_numpy(ops.copy(self.bias))).astype("float64").reshape(-1)
 
     def _grid(self, tensor: Any) -> list[int]:
         """The tensor's shape with 1 on each axis along which a unit's values lie."""

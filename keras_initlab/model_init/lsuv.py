@@ -54,9 +54,9 @@ def lsuv(
     and scaled, and what the layer gives with the new kernel goes on to the next. The paper measures and scales each
     layer again and again, with a pass from the start each time; but s solves
     ``s² var(h) + 2 s cov(h, b) + var(b) = target_std²``: one measurement of a layer is enough, and the cost does not
-    grow faster than that of a pass. All layers with kernels are corrected: dense, convolutions of every
-    sort (both parts of separable ones), the projections of attention, and whatever is inside nested and subclassed
-    models and wrappers.
+    grow faster than that of a pass. All layers with kernels are corrected: dense, convolutions of every sort (both
+    parts of separable ones), the projections of attention, and whatever is inside nested and subclassed models and
+    wrappers.
 
     - Recurrent layers: s is found for each gate, for the part of the pre-activation that comes from the layer's
       inputs; recurrent kernels are drawn orthogonal. Stacked cells are corrected one by one.
@@ -86,8 +86,8 @@ def lsuv(
         A Report with a row for each kernel (each gate of a recurrent one): ``layer``, ``weights``; ``std_before``, in
         the pass under the kernel before it was scaled (with ``orthogonal``, the new one); ``std_after``, of what the
         pass went on with: s·h + b, taken from the same product where the layer is Keras's own and in float32 or wider,
-        and from a second run of the layer elsewhere; ``factor``; ``bias``, with ``centre``: centred, kept or none; ``note``. The notes name what was left
-        alone and why, and say how sums grow.
+        and from a second run of the layer elsewhere; ``factor``; ``bias``, with ``centre``: centred, kept or none;
+        ``note``. The notes name what was left alone and why, and say how sums grow.
 
     Raises:
         TypeError: An argument is of the wrong kind.

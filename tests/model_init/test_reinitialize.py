@@ -257,7 +257,7 @@ class TestSchemes:
             (ours.HeUniform(), 2.0, "fan_in"),
             ({"class_name": "LecunNormal", "config": {}}, 1.0, "fan_in"),
         ],
-        ids=str,
+        ids=lambda value: type(value).__name__ if isinstance(value, keras.initializers.Initializer) else str(value),
     )
     def test_laws_by_name_and_by_instance(self, scheme, scale, mode):
         for row in reinitialize(self.MODEL(), scheme):
