@@ -247,7 +247,7 @@ def test_the_executor_sees_a_wrong_graph():
     swapped = type(graph)(graph.inputs, (graph.outputs[1], *graph.outputs[1:]), graph.calls)
     data = [random(2, 4), random(2, 3)]
     assert execute(swapped, data)[0].shape != model(data)[0].shape
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="Value"):
         execute(type(graph)(graph.inputs, graph.outputs, graph.calls[::-1]), data)
 
 

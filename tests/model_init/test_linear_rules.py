@@ -114,7 +114,7 @@ def test_a_wrong_kernel_is_told_apart():
     """Negative control: without the squares the same comparison fails."""
     layer, given = layers.Dense(4, **SEEDS), moments((5,))
     w, _ = matrix(layer, (5,))
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="Mismatched elements"):
         np.testing.assert_allclose(linear(layer, given).variance, given.variance @ np.abs(w), **CLOSE)
 
 

@@ -478,3 +478,12 @@ def test_the_example(capsys):
     assert [row["weight"] for row in report if row["reason"]] == ["letters/kernel", "letters/bias", None, None]
     assert report["batch_normalization/moving_mean"]["rule"] == "place"
     assert "names keras_initlab 4 times, that of the portable copy 0 times" in capsys.readouterr().out
+
+
+def test_a_compiled_model_that_was_not_trained_yet():
+    """Keras warns of the slots that such an optimizer lacks; warnings are errors here."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, kernel_initializer=kil.HeNormal(seed=0))])
+    model.compile("adam", "mse")
+    copy = portable(model)
+    copy.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+    assert int(copy.optimizer.iterations) == 1

@@ -110,7 +110,7 @@ class Propagation:
         if self.strict:
             raise ValueError(
                 f"The moments after {call.place!r}, a {kind}, can't be predicted by a rule alone: {why}. "
-                f"Enter one with the decorator keras_initlab.model_init.moments.rules.rule({kind}), "
+                f"Enter one with the decorator keras_initlab.model_init.rule({kind}), "
                 "or leave out strict=True: then a small run through the layer measures them."
             )
         inputs: Mapping[Value, Moments] = {value: self.moments[value] for value in begin}
@@ -121,7 +121,7 @@ class Propagation:
             raise ValueError(
                 f"The moments after {call.place!r}, a {kind}, can't be predicted: {why}, and a run through it fails "
                 f"with {type(error).__name__}: {error}. Enter a rule with the decorator "
-                f"keras_initlab.model_init.moments.rules.rule({kind})."
+                f"keras_initlab.model_init.rule({kind})."
             ) from error
         where = f"all from {calls[0].place} to {call.place}" if len(calls) > 1 else "the layer"
         self.notes[call] = f"measured by a run of {examples} samples through {where}, since {why}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,11 @@ def _save(model: Any, folder: Path) -> None:
 
 def _load(model: Any, folder: Path) -> Any:
     try:
-        # What this process has just written needs no protection from itself.
-        return keras.saving.load_model(folder, safe_mode=False)
+        with warnings.catch_warnings():
+            # An optimizer that has made no step yet is saved without slots and loaded with them.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            # What this process has just written needs no protection from itself.
+            return keras.saving.load_model(folder, safe_mode=False)
     # Keras runs the constructors of all classes in the model here, which may raise anything.
     except Exception as error:
         raise ValueError(
