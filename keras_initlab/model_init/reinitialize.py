@@ -43,9 +43,9 @@ def reinitialize(
     - ``"he"``, ``"glorot"``, ``"lecun"``, ``"orthogonal"``, or any initializer (or its name): this law, likewise.
     - ``"auto"``: orthogonal, ``E w² = g² / fan_in`` with the gain g of the activation that comes after the weight in
       the model, divided by √L in each of L residual sums in a row, and by √k before a sum of k branches with weights.
-      Many smooth activations in a row get a smaller signal, and biases that remove its mean (see ``working_point``).
-      Recurrent kernels are orthogonal gate by gate, an LSTM's forget bias is 1 where its bias
-      is zero, and an embedding of dimension d has variance 1/d.
+      What a zero-padded convolution loses at its borders is made up for. Many smooth activations in a row get a
+      smaller signal, and biases that remove its mean (see ``working_point``). Recurrent kernels are orthogonal gate by
+      gate, an LSTM's forget bias is 1 where its bias is zero, and an embedding of dimension d has variance 1/d.
     - ``"analytic"``: as ``"auto"``, but each kernel gives its layer's output, before the activation, a predicted
       variance of 1 (see ``propagate``), and gate biases remember over as many steps as the input has.
 

@@ -15,6 +15,7 @@ from keras_initlab.model_init.following import Following, after_weights, is_recu
 from keras_initlab.model_init.gains import Working, working_point
 from keras_initlab.model_init.graph import Graph, trace
 from keras_initlab.model_init.laws import Law, configured, fitted, of_gain
+from keras_initlab.model_init.padding import met_shares
 from keras_initlab.model_init.places import PlacedWeight
 from keras_initlab.theory import scalar
 
@@ -77,6 +78,7 @@ class _Auto:
     def __init__(self, graph: Graph) -> None:
         self.after = after_weights(graph)
         self.links = chains(graph, self.after)
+        self.met = met_shares(graph)
 
     def __call__(self, weight: PlacedWeight) -> Law | None:
         role, shape = weight.role, tuple(weight.variable.shape)
@@ -101,7 +103,9 @@ class _Auto:
         depth = self.links.get(id(weight.layer), Link()).depth
         factor, name = _factor(following, depth)
         before = Working(1.0) if weight.name == "pointwise_kernel" else self.before(weight)
-        return of_gain(weight.role, tuple(weight.variable.shape), factor / before.rms, name)
+        met = 1.0 if weight.name == "pointwise_kernel" else self.met.get(id(weight.layer), 1.0)
+        name += f" / √{met:.4g} not padded" * (met != 1)
+        return of_gain(weight.role, tuple(weight.variable.shape), factor / before.rms / math.sqrt(met), name)
 
     def before(self, weight: PlacedWeight) -> Working:
         """Where the layers work whose output the weight's layer takes."""
