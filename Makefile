@@ -19,11 +19,12 @@ demo: $(VENV)/demo.done
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not sweep"
 
-# The initializers on each backend, on the processor. Keras fails by itself where the one asked for does not load.
+# The initializers and the drawing of whole models on each backend, on the processor. Keras fails by itself where the one asked for does not load.
 test-backends: $(VENV)/backends.done
 	@set -e; for backend in tensorflow jax torch; do \
 		echo "KERAS_BACKEND=$$backend"; \
-		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not sweep" tests/initializers; \
+		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not sweep" \
+			tests/initializers tests/model_init/test_reinitialize_places.py; \
 	done
 
 sweep: $(VENV)/test.done
