@@ -15,7 +15,7 @@ from keras_initlab.initializers.registry import register
 from keras_initlab.initializers.seeds import Seed
 from keras_initlab.theory import fans, gain, truncated_moments
 
-__all__ = ["VarianceScaling"]
+__all__ = ["VarianceScaling", "scaled_stddev"]
 
 _CUT = (-2.0, 2.0)
 # What an activation's gain has to keep for each mode: the signal, the gradient, or something of both.
@@ -127,7 +127,7 @@ class VarianceScaling(Initializer, keras.initializers.VarianceScaling):
             activation=activation,
         )
         check_disjoint(self)
-        self._gain()  # an activation without one is refused here and not at the first call
+        _gain_of(self)  # an activation without one is refused here and not at the first call
 
     def target_stddev(self, shape: Sequence[int]) -> float:
         """Standard deviation that the values of a weight of this shape have.
@@ -141,17 +141,7 @@ class VarianceScaling(Initializer, keras.initializers.VarianceScaling):
         Raises:
             ValueError: The declared axes do not fit the shape.
         """
-        fan_in, fan_out = fans(shape, self.input_axes, self.output_axes, self.batch_axes or ())
-        fan = {
-            "fan_in": fan_in,
-            "fan_out": fan_out,
-            "fan_avg": (fan_in + fan_out) / 2,
-            "fan_geo_avg": math.sqrt(fan_in * fan_out),
-        }[self.mode]
-        return math.sqrt(self.scale / max(1.0, fan)) * self._gain()
-
-    def _gain(self) -> float:
-        return 1.0 if self.activation is None else gain(self.activation, _CRITERIA[self.mode])
+        return scaled_stddev(self, *fans(shape, self.input_axes, self.output_axes, self.batch_axes or ()))
 
     def _draw(self, shape: tuple[int, ...], dtype: str) -> Any:
         target, seed = self.target_stddev(shape), self._next_seed()
@@ -162,3 +152,28 @@ class VarianceScaling(Initializer, keras.initializers.VarianceScaling):
             return sampling.normal(shape, 0.0, target, dtype, seed)
         before_cut = target / truncated_moments(*_CUT)[1]
         return sampling.truncated_normal(shape, 0.0, before_cut, *_CUT, dtype, seed)
+
+
+def scaled_stddev(initializer: Any, fan_in: float, fan_out: float) -> float:
+    """The standard deviation that a variance scaling law has for these fans.
+
+    Args:
+        initializer: A ``VarianceScaling`` of this package or of Keras.
+        fan_in: Inputs that feed one unit.
+        fan_out: Units that one input feeds.
+
+    Returns:
+        √(scale / n) times the gain of the initializer's activation, if it has one.
+    """
+    fan = {
+        "fan_in": fan_in,
+        "fan_out": fan_out,
+        "fan_avg": (fan_in + fan_out) / 2,
+        "fan_geo_avg": math.sqrt(fan_in * fan_out),
+    }[initializer.mode]
+    return math.sqrt(initializer.scale / max(1.0, fan)) * _gain_of(initializer)
+
+
+def _gain_of(initializer: Any) -> float:
+    activation = getattr(initializer, "activation", None)
+    return 1.0 if activation is None else gain(activation, _CRITERIA[initializer.mode])

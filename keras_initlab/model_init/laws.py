@@ -20,13 +20,12 @@ from keras_initlab.initializers import (
 )
 from keras_initlab.initializers.per_gate import with_seed
 from keras_initlab.initializers.seeds import fold
+from keras_initlab.initializers.variance_scaling import scaled_stddev
 from keras_initlab.model_init.places import PlacedWeight
 from keras_initlab.model_init.roles import Role
-from keras_initlab.theory import gain, truncated_moments, weight_axes
+from keras_initlab.theory import truncated_moments, weight_axes
 
 __all__ = ["Law", "configured", "fitted", "key_of", "of_gain"]
-
-_CRITERIA = {"fan_in": "forward", "fan_out": "backward", "fan_avg": "geometric", "fan_geo_avg": "geometric"}
 
 
 class Law(NamedTuple):
@@ -82,7 +81,7 @@ def fitted(initializer: Any, role: Role, shape: tuple[int, ...]) -> Law:
     if declares or fans is None:
         return Law(initializer, name, _deviation(initializer))
     if isinstance(initializer, keras.initializers.VarianceScaling):
-        stddev = _stddev(initializer, fans)
+        stddev = scaled_stddev(initializer, *fans)
         return Law(_DISTRIBUTIONS[initializer.distribution](stddev), name, stddev)
     if isinstance(initializer, (Orthogonal, keras.initializers.Orthogonal)) and len(shape) > 1:
         return _orthogonal(initializer, role, shape, name)
@@ -134,18 +133,6 @@ def _cut(initializer: Any) -> float:
     if getattr(initializer, "units", "stddev") == "absolute":
         lower, upper = (lower - initializer.mean) / sigma, (upper - initializer.mean) / sigma
     return sigma * truncated_moments(lower, upper)[1]
-
-
-def _stddev(initializer: Any, fans: tuple[float, float]) -> float:
-    fan = {
-        "fan_in": fans[0],
-        "fan_out": fans[1],
-        "fan_avg": (fans[0] + fans[1]) / 2,
-        "fan_geo_avg": math.sqrt(fans[0] * fans[1]),
-    }[initializer.mode]
-    activation = getattr(initializer, "activation", None)
-    factor = 1.0 if activation is None else gain(activation, _CRITERIA[initializer.mode])
-    return math.sqrt(initializer.scale / max(1.0, fan)) * factor
 
 
 def _truncated(stddev: float) -> TruncatedNormal:
