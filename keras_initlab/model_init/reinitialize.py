@@ -98,7 +98,8 @@ def reinitialize(
         getattr(model, "optimizer", None) if optimizer == "reset" else None,
     )
     name = scheme if isinstance(scheme, str) else getattr(scheme, "__name__", type(scheme).__name__)
-    return Report(f"{model.name} drawn again: {name}", _COLUMNS, [_row(*each) for each in drawn])
+    rows = [_row(*each) for each in drawn]
+    return Report(f"{model.name} drawn again: {name}", _COLUMNS, rows, getattr(law_of, "notes", ()))
 
 
 def chosen(model: Any, only: Only) -> list[PlacedWeight]:

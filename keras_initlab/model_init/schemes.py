@@ -79,6 +79,12 @@ class _Auto:
         self.after = after_weights(graph)
         self.links = chains(graph, self.after)
         self.met = met_shares(graph)
+        self.notes = [
+            f"{call.place} can't be traced ({call.opaque}): of what follows the weights inside it, only the activations "
+            "of their own layers are known."
+            for call in graph.calls
+            if call.opaque
+        ]
 
     def __call__(self, weight: PlacedWeight) -> Law | None:
         role, shape = weight.role, tuple(weight.variable.shape)

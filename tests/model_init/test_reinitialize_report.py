@@ -123,3 +123,24 @@ class TestLayersOfTheUser:
         report = reinitialize(drawn, "he")
         assert report["gated/mix"]["law"] == "HeNormal"
         assert not np.array_equal(before["gated/mix"], weights(drawn)["gated/mix"])
+
+
+def test_a_model_that_cannot_be_traced_is_drawn_and_the_report_says_so():
+    class Eager(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(8, activation="relu")
+
+        def build(self, shape):
+            self.dense.build(shape)
+
+        def call(self, x):
+            y = self.dense(x)
+            return y if float(keras.ops.sum(y)) > 0 else -y
+
+    model = Eager()
+    model.build((None, 4))
+    report = reinitialize(model, "auto")
+    assert report["dense/kernel"]["law"] == "Orthogonal, gain 1.414 for relu"
+    assert report.notes[0].startswith("eager can't be traced (")
+    assert reinitialize(model).notes == ()
