@@ -154,17 +154,13 @@ def transformer() -> keras.Model:
     return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(x)))
 
 
+_ACTIVATIONS = {"ReLU": "relu", "tanh": "tanh", "GELU": "gelu", "SiLU": "silu", "sigmoid": "sigmoid"}
 NETWORKS = {
     f"60 × Dense, {name}": Network(perceptron(activation), digits, rate=3e-4, steps=300)
-    for name, activation in {
-        "ReLU": "relu",
-        "tanh": "tanh",
-        "GELU": "gelu",
-        "SiLU": "silu",
-        "softplus": "softplus",
-        "sigmoid": "sigmoid",
-    }.items()
+    for name, activation in _ACTIVATIONS.items()
 } | {
+    # Behind a mean of .7 and a signal of .12 Adam's first steps at 3e-4 shift every pre-activation by a tenth.
+    "60 × Dense, softplus": Network(perceptron("softplus"), digits, rate=1e-4, steps=300),
     "40 × Conv2D, ReLU": Network(convolutional, images, rate=1e-4),
     "30 residual blocks": Network(residual, digits),
     "12 × depthwise and pointwise": Network(depthwise_separable, images),

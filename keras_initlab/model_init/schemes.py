@@ -80,8 +80,8 @@ class _Auto:
         self.links = chains(graph, self.after)
         self.met = met_shares(graph)
         self.notes = [
-            f"{call.place} can't be traced ({call.opaque}): of what follows the weights inside it, only the activations of "
-            "their own layers are known."
+            f"{call.place} can't be traced ({call.opaque}): of what follows the weights inside it, only the "
+            "activations of their own layers are known."
             for call in graph.calls
             if call.opaque
         ]
