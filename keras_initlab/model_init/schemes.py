@@ -17,7 +17,8 @@ from keras_initlab.model_init.graph import Graph, trace
 from keras_initlab.model_init.laws import Law, configured, fitted, of_gain
 from keras_initlab.model_init.padding import met_shares
 from keras_initlab.model_init.places import PlacedWeight
-from keras_initlab.theory import scalar
+from keras_initlab.model_init.roles import own_weights
+from keras_initlab.theory import scalar, weight_axes
 
 __all__ = ["SCHEMES", "Scheme", "scheme_of"]
 
@@ -98,7 +99,7 @@ class _Auto:
             return self.gate_bias(weight)
         law = configured(weight)
         mean = self.before(weight).mean
-        if role.kind == "bias" and law is not None and mean:
+        if role.kind == "bias" and law is not None and mean and _is_of_each_unit(weight):
             return law._replace(name=f"{law.name} - {mean:.4g} · sum of weights", less=mean)
         return law
 
@@ -122,6 +123,16 @@ class _Auto:
         if weight.role.cell != "lstm":
             return configured(weight)
         return Law(LSTMForgetBias(weight.variable.shape[-1] // 4), "LSTMForgetBias")
+
+
+def _is_of_each_unit(bias: PlacedWeight) -> bool:
+    """Whether a bias has one value for each unit of its layer's only kernel."""
+    kernels = [weight for weight in own_weights(bias.layer) if weight.role.kind == "kernel"]
+    if len(kernels) != 1:
+        return False
+    role, shape = kernels[0].role, tuple(kernels[0].variable.shape)
+    axes = weight_axes(shape, role.input_axes, role.output_axes, role.batch_axes)
+    return bool(math.prod(shape[axis] for axis in axes.batch + axes.outputs) == math.prod(bias.variable.shape))
 
 
 def _factor(following: Following, depth: int) -> tuple[float, str]:

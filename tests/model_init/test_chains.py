@@ -134,3 +134,30 @@ def test_the_shift_follows_the_kernel_that_stays():
     reinitialize(model, "auto", seed=2, only="dense_30/bias")
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.layers[-1].kernel), kernel)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(model.layers[-1].bias), bias, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        layers.EinsumDense("abc,cd->abd", (5, 6), bias_axes="bd"),
+        layers.SeparableConv1D(6, 1),
+        layers.SimpleRNN(6),
+        layers.GRU(6),
+        layers.LSTM(6),
+        layers.MultiHeadAttention(2, 3),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_every_kind_of_layer_can_read_a_long_row(reader):
+    x = keras.Input((5, 16))
+    y = x
+    for _ in range(20):
+        y = layers.Dense(16, "sigmoid")(y)
+    model = keras.Model(x, reader(y, y) if isinstance(reader, layers.MultiHeadAttention) else reader(y))
+    report = reinitialize(model, "auto", seed=1)
+    biases = {row["weight"]: row for row in report if row["role"] == "bias" and not row["weight"].startswith("dense")}
+    lowered = {name for name, row in biases.items() if "sum of weights" in row["law"]}
+    # One value for each unit of one kernel, and no gate's.
+    kind = type(reader).__name__
+    assert bool(lowered) == (kind in ("SimpleRNN", "MultiHeadAttention"))
+    assert all((row["std"] > 0) for name, row in biases.items() if name in lowered)

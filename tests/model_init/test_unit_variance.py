@@ -148,6 +148,7 @@ def test_the_output_has_unit_variance(look, make):
 
 @every_kind
 def test_what_keras_draws_is_out_of_the_band(look, make):
+    keras.utils.set_random_seed(2)  # one small kernel in some dozens has unit mean square by chance
     found, count = refused(look, make())
     assert found == count > 0
 
