@@ -15,7 +15,7 @@ from keras_initlab.initializers.registry import register
 from keras_initlab.initializers.seeds import Seed
 from keras_initlab.theory import fans, gain, truncated_moments
 
-__all__ = ["VarianceScaling", "scaled_stddev"]
+__all__ = ["VarianceScaling", "gain_of", "scaled_stddev"]
 
 _CUT = (-2.0, 2.0)
 # What an activation's gain has to keep for each mode: the signal, the gradient, or something of both.
@@ -127,7 +127,7 @@ class VarianceScaling(Initializer, keras.initializers.VarianceScaling):
             activation=activation,
         )
         check_disjoint(self)
-        _gain_of(self)  # an activation without one is refused here and not at the first call
+        gain_of(self)  # an activation without one is refused here and not at the first call
 
     def target_stddev(self, shape: Sequence[int]) -> float:
         """Standard deviation that the values of a weight of this shape have.
@@ -171,9 +171,10 @@ def scaled_stddev(initializer: Any, fan_in: float, fan_out: float) -> float:
         "fan_avg": (fan_in + fan_out) / 2,
         "fan_geo_avg": math.sqrt(fan_in * fan_out),
     }[initializer.mode]
-    return math.sqrt(initializer.scale / max(1.0, fan)) * _gain_of(initializer)
+    return math.sqrt(initializer.scale / max(1.0, fan)) * gain_of(initializer)
 
 
-def _gain_of(initializer: Any) -> float:
+def gain_of(initializer: Any) -> float:
+    """What the activation that an initializer was told of multiplies its standard deviation by; 1 without one."""
     activation = getattr(initializer, "activation", None)
     return 1.0 if activation is None else gain(activation, _CRITERIA[initializer.mode])

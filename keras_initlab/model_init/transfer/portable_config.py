@@ -14,7 +14,7 @@ from keras_initlab.initializers.orthogonal import Orthogonal
 from keras_initlab.initializers.registry import PACKAGE
 from keras_initlab.initializers.seeds import PortableSeed
 from keras_initlab.initializers.uniform import RandomUniform
-from keras_initlab.initializers.variance_scaling import VarianceScaling
+from keras_initlab.initializers.variance_scaling import VarianceScaling, gain_of
 
 __all__ = ["keras_equivalent", "leftovers", "without_package"]
 
@@ -84,7 +84,7 @@ def keras_equivalent(initializer: Initializer) -> Any:
 def _variance_scaling(initializer: VarianceScaling, seed: Any) -> Any:
     if type(initializer) is not VarianceScaling:
         return getattr(keras.initializers, type(initializer).__name__)(seed)
-    scale = initializer.scale * initializer._gain() ** 2
+    scale = initializer.scale * gain_of(initializer) ** 2  # Keras's law has no activation: its gain goes into the scale
     if scale == 0:
         return keras.initializers.Zeros()
     if initializer.mode == "fan_geo_avg":
