@@ -29,6 +29,11 @@ def to_line(profile: Profile) -> bytes:
     data.update((name, _encode(name, profile.statistics[name])) for name in STATISTICS)
     if profile.histograms is not None:
         data["histogram"] = {name: _encode(name, getattr(profile.histograms, name)) for name in _HISTOGRAM}
+    if profile.channels:
+        data["channels"] = [
+            [*key, {name: _encode(name, value) for name, value in values.items()}]
+            for key, values in profile.channels.items()
+        ]
     if profile.notes:
         data["notes"] = profile.notes
     return json.dumps(data, separators=(",", ":")).encode() + b"\n"
@@ -56,9 +61,13 @@ def from_line(line: bytes) -> Profile | None:
     return Profile(
         data["step"],
         keys,
-        {name: _decode(name, data) for name in STATISTICS},
+        {name: _decode(name, data) for name in STATISTICS if name in data},
         None if histograms is None else Histograms(**{name: _decode(name, histograms) for name in _HISTOGRAM}),
         data.get("notes"),
+        {
+            (layer, quantity): {name: _decode(name, values) for name in values}
+            for layer, quantity, values in data.get("channels", [])
+        },
     )
 
 

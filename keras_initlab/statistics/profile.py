@@ -21,39 +21,50 @@ from keras_initlab.statistics.schema import (
 from keras_initlab.terminal import as_html, as_text
 
 Key = tuple[int, str, str, str | None]
+_FORWARD = ("weight", "batchnorm", "preactivation", "activation", "normalization")
 
 
 class Profile:
     """A table of statistics, a row for each measured tensor, in order of depth.
 
-    Every row has the columns `step, depth, layer, quantity, variable, count, mean, std, rms, min, max, l2, zeros, dead,
-    saturated, nonfinite, relative, histogram`; what does not apply is `None`.
+    Every row has the columns of the table below; what does not apply is `None`.
 
     | column | meaning |
     |---|---|
     | step | training steps done when this one ends; 0 before training |
     | depth | place of the layer in the order of execution, from 0 |
     | layer | path of the layer; `#2` marks the second call of a shared layer |
-    | quantity | `activation` (the layer's output), `activation_gradient` (of the loss with respect to it, where it
+    | quantity | `preactivation` (what goes into an activation function inside the layer), `activation` (the layer's
+      output), `activation_gradient` (of the loss with respect to it, where it
       flows: not before the first trainable weight, nor into a softmax whose logits the loss takes), `weight`
       (that the step computed with), `gradient`, `update` (new weight less old), `displacement` (new weight less weight
-      at the start of training), `batchnorm` |
+      at the start of training), `batchnorm`, `normalization` (of LayerNormalization and its kin); on demand
+      `inference_gap` (output in training less output in inference mode), `state` and `state_gradient` (of a recurrent
+      layer, by time step) |
     | variable | name of the weight; in `batchnorm`: `input`, `batch_mean`, `batch_variance`, `moving_mean`,
       `moving_variance` (before the step), `mean_drift` = (batch mean - moving mean) / √(moving variance + ε),
-      `variance_ratio` = (batch variance + ε) / (moving variance + ε); number of the output where there are several |
+      `variance_ratio` = (batch variance + ε) / (moving variance + ε); in `normalization`: `mean` and `variance`, by
+      which each example is normalized; `t0007` for a time step; number of the output where there are several |
     | count, nonfinite | number of values; of those that are infinite or not a number |
     | mean, std, rms, min, max, l2 | of the finite values; std divides by count, l2 = √Σx², rms = l2 / √count |
     | zeros | share of the values that are zero |
     | dead | `activation`: share of the units that are zero for the whole batch |
+    | dead_window | `activation`, during training: share of the units that were zero in all of the last watched steps |
     | saturated | `activation` of tanh, sigmoid and their hard forms: share of the values where the slope is under
       2 % of the steepest (|tanh| ≥ .99, sigmoid ≤ .005 or ≥ .995, hard forms at their bounds) |
-    | relative | `update`: ‖update‖ / ‖weight‖; `displacement`: ‖displacement‖ / ‖weight at the start‖ |
+    | relative | `update`: ‖update‖ / ‖weight‖; `displacement`: ‖displacement‖ / ‖weight at the start‖; `inference_gap`:
+      ‖gap‖ / ‖output in training‖ |
+    | cosine | `update`: cosine of the angle to the update of the watched step before |
+    | angle | `displacement`: angle between the weight and what it was at the start, in degrees |
+    | noise_scale | `gradient`, on demand: trace of the gradient's covariance over examples / ‖gradient‖², estimated from
+      the two halves of the batch: the batch size beyond which a larger one hardly helps |
     | histogram | list of [lower edge, upper edge, count], 2 bins an octave, zero by itself; of every value in
       tensors of up to 4095 values, in larger ones of about 2048 |
 
     `notes` holds what has to be said of a layer besides its numbers, by the layer's name: of a predicted Profile what
     was measured instead or assumed; measured ones have none. `fans` holds `(fan_in, fan_out)` of each kernel by its
-    layer and name, in a predicted Profile as `propagate` returns it: files hold rows and notes.
+    layer and name, in a predicted Profile as `propagate` returns it: files hold rows and notes. `channels` holds, on
+    demand, `mean`, `std` and `zeros` of each channel by layer and quantity.
 
     Example:
         >>> import numpy as np, keras, keras_initlab as kil
@@ -70,12 +81,15 @@ class Profile:
         statistics: Mapping[str, npt.NDArray[np.float64]],
         histograms: Histograms | None = None,
         notes: Mapping[str, str] | None = None,
+        channels: Mapping[tuple[str, str], Mapping[str, npt.NDArray[np.float64]]] | None = None,
     ) -> None:
         self.step = step
         self.keys = tuple(keys)
-        self.statistics = {name: np.asarray(statistics[name], np.float64) for name in STATISTICS}
+        absent = np.full(len(self.keys), np.nan)
+        self.statistics = {name: np.asarray(statistics.get(name, absent), np.float64) for name in STATISTICS}
         self.histograms = histograms
         self.notes = dict(notes or {})
+        self.channels = {key: dict(values) for key, values in (channels or {}).items()}
         self.fans: dict[tuple[str, str], tuple[float, float]] = {}
 
     def __len__(self) -> int:
@@ -85,7 +99,16 @@ class Profile:
         if not isinstance(other, Profile) or (self.step, self.keys) != (other.step, other.keys):
             return False
         same = all(np.array_equal(self.statistics[n], other.statistics[n], equal_nan=True) for n in STATISTICS)
-        return same and self.histograms == other.histograms and self.notes == other.notes
+        return (
+            same
+            and (self.histograms, self.notes) == (other.histograms, other.notes)
+            and self.channels.keys() == other.channels.keys()
+            and all(
+                np.array_equal(value, other.channels[key][name], equal_nan=True)
+                for key, values in self.channels.items()
+                for name, value in values.items()
+            )
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -101,6 +124,20 @@ class Profile:
         for i, row in enumerate(found):
             row["histogram"] = None if self.histograms is None else self.histograms.buckets(i)
         return found
+
+    @property
+    def first_nonfinite(self) -> tuple[str, str, str | None] | None:
+        """Layer, quantity and variable of the tensor in which infinities, or what is not a number, came up first.
+
+        In the order in which a step computes them: weights and outputs from the first layer to the last, then the
+        gradients on the way back. None where all is finite.
+        """
+        bad = [self.keys[i] for i in np.flatnonzero(self.statistics["nonfinite"] > 0)]
+        if not bad:
+            return None
+        forward = [key for key in bad if key[2] in _FORWARD]
+        first = forward[0] if forward else max(bad, key=lambda key: ("gradient" in key[2], key[0]))
+        return first[1:]
 
     def scalar_rows(self) -> list[dict[str, Any]]:
         """The rows without their histograms, which take most of the time to make."""

@@ -11,9 +11,39 @@ import numpy.typing as npt
 VERSION = 1
 FILE_NAME = "profiles.jsonl"
 
-QUANTITIES = ("activation", "activation_gradient", "weight", "gradient", "update", "displacement", "batchnorm")
+QUANTITIES = (
+    "preactivation",
+    "activation",
+    "activation_gradient",
+    "weight",
+    "gradient",
+    "update",
+    "displacement",
+    "batchnorm",
+    "normalization",
+    "inference_gap",
+    "state",
+    "state_gradient",
+)
 KEYS = ("step", "depth", "layer", "quantity", "variable")
-STATISTICS = ("count", "mean", "std", "rms", "min", "max", "l2", "zeros", "dead", "saturated", "nonfinite", "relative")
+STATISTICS = (
+    "count",
+    "mean",
+    "std",
+    "rms",
+    "min",
+    "max",
+    "l2",
+    "zeros",
+    "dead",
+    "dead_window",
+    "saturated",
+    "nonfinite",
+    "relative",
+    "cosine",
+    "angle",
+    "noise_scale",
+)
 COLUMNS = (*KEYS, *STATISTICS, "histogram")
 COUNTS = ("count", "nonfinite")
 
