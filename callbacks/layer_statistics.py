@@ -4,45 +4,75 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from ..statistics.layers import LayerFilter, check_filter, measured_layers
+from ..statistics.memory import Memory
 from ..statistics.observe import require_tensorflow
 from ..statistics.profile import Profile
+from .faults import report_of
+from .live_table import LiveTable
 from .schedule import Schedule, UpdateFreq
-from .watched_step import WatchedStep
-from .writers import BackgroundWriter, open_log_dir
+from .strategies import check_strategy, writes
+from .watched_step import Pending, WatchedStep
+from .writers import (
+    MAX_BYTES,
+    BackgroundWriter,
+    Writer,
+    checked_hparams,
+    checked_max_bytes,
+    checked_writers,
+    initializer_hparams,
+    open_writers,
+)
+
+# Of a network of 60 layers a Profile takes 70 kB: a long training must not fill the memory with them.
+HISTORY = 1000
 
 
 class LayerStatistics(keras.callbacks.Callback):
-    """Measures activations, gradients, weights and BatchNormalization of each layer while a model trains.
+    """Measures activations, gradients, weights and normalization of each layer while a model trains.
 
-    The numbers are those of the real training step on the real batch: no probe data, no second pass through the
-    network, and the training ends in the same bits as without the callback. Steps that are not watched are run by the
-    function that Keras itself compiled.
+    The numbers are those of the real training step on the real batch: no probe data, and the training ends in the same
+    bits as without the callback. Steps that are not watched are run by the function that Keras itself compiled. Under
+    MirroredStrategy and MultiWorkerMirroredStrategy they are those of the global batch and the reduced gradient.
 
     Args:
         log_dir: folder for a TensorBoard event file and `profiles.jsonl`, which `Profile.read` reads; written while the
             training runs, at most about two seconds behind. Default `None`: the history is kept in memory only.
         update_freq: which steps to watch, as in `keras.callbacks.TensorBoard`: an integer n watches steps n, 2n, 3n and
             so on, counted over all calls of `fit`; `"batch"` every step; `"epoch"` (the default, since it costs next to
-            nothing) the last step of each epoch, or the first where the data do not say how many batches they have.
-            Where Keras runs several steps at once, the last of those that include a step to watch.
+            nothing) the last step of each epoch, or the first where the data do not say how many batches they have. A
+            `Schedule` says more, such as `TimeBudget(0.02)`. Where Keras runs several steps at once, the last of those
+            that include a step to watch.
         histograms: whether to take histograms. They cost little; leave them out to save disk.
         layers: which layers to watch: a regular expression searched for in the layer's path, or a callable that takes
             the layer. Default `None`: all.
+        writers: where Profiles go besides: `Writer` objects such as `Parquet("folder")`, or callables that take a
+            Profile. They are called in a thread of their own.
+        max_bytes: what the files in log_dir may take together. Beyond half of it histograms are left out, and then
+            steps, so that it is enough for a training of any length.
+        dead_window: over how many of the last watched steps a unit has to be zero to count in `dead_window`. Default 10:
+            a unit that is zero for one batch may live for the next.
+        hparams: what TensorBoard's HParams page shows of this run, names and values. Default `None`: the initializers
+            and their seeds.
+        verbose: 1 shows the three layers that stand out most in the terminal; 0, the default, nothing.
+        strict: whether an error of this callback's own stops the training. Default `False`: it is told once, and
+            watching stops.
 
     Attributes:
-        history: the Profiles made so far, oldest first.
+        history: the latest 1000 of the Profiles made so far, oldest first.
 
     Raises:
         ValueError: an argument out of its range, or a backend other than TensorFlow; when training starts: a second
-            LayerStatistics, a filter that chooses no layer, a model under a distribution strategy.
+            LayerStatistics, a filter that chooses no layer, a model under another distribution strategy.
         OSError: when training starts: a log_dir that cannot be written to. A disk that fails later stops the writing,
             with one warning, and not the training.
 
@@ -63,90 +93,148 @@ class LayerStatistics(keras.callbacks.Callback):
         update_freq: UpdateFreq = "epoch",
         histograms: bool = True,
         layers: LayerFilter | None = None,
+        *,
+        writers: Sequence[Writer | Callable[[Profile], Any]] = (),
+        max_bytes: int = MAX_BYTES,
+        dead_window: int = 10,
+        hparams: Mapping[str, Any] | None = None,
+        verbose: int = 0,
+        strict: bool = False,
     ) -> None:
         super().__init__()
         require_tensorflow("LayerStatistics")
         check_filter(layers)
         if log_dir is not None and not isinstance(log_dir, (str, os.PathLike)):
             raise ValueError(f"log_dir must be the path of a folder, or None. Received: log_dir={log_dir!r}.")
+        if isinstance(dead_window, bool) or not isinstance(dead_window, int) or dead_window < 1:
+            raise ValueError(f"dead_window must be a positive number of steps. Received: dead_window={dead_window!r}.")
         self.log_dir, self.histograms, self.layers = log_dir, histograms, layers
+        self.writers, self.max_bytes = checked_writers(writers), checked_max_bytes(max_bytes)
+        self.hparams = checked_hparams(hparams)
+        self.strict = strict
         self.schedule = Schedule.of(update_freq)
-        self.history: list[Profile] = []
+        self._table = LiveTable() if verbose else None
+        self._taken: deque[Pending] = deque(maxlen=HISTORY)
+        self._dead: deque[Any] = deque(maxlen=dead_window)
         self._step = self._epoch_start = 0
-        self._start: dict[int, tuple[Any, float]] = {}
+        self._began = 0.0
+        self._stopped = False
         self._started: Any = None
+        self._memory = Memory()
         self._watched: WatchedStep | None = None
         self._writer: BackgroundWriter | None = None
-        self._told = False
+        self._last: tuple[Any, Any] | None = None
+
+    @property
+    def history(self) -> list[Profile]:
+        """The latest Profiles, oldest first."""
+        return [pending.profile for pending in self._taken]
+
+    # -- what Keras calls -----------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Opens the files and prepares the watched step."""
         model = self.model
-        strategy = model.distribute_strategy
-        if tf.distribute.has_strategy() or strategy is not tf.distribute.get_strategy():
-            raise ValueError(
-                "LayerStatistics watches models that are trained without a distribution strategy. Received: a model "
-                f"made under {type(strategy).__name__}. Train it without the strategy, or without the callback."
-            )
+        check_strategy(model.distribute_strategy)
         # The dictionary is one for all callbacks of a call of fit.
-        if self.params.setdefault("layer_statistics", self) is not self:
+        if (self.params or {}).setdefault("layer_statistics", self) is not self:
             raise ValueError(
                 "callbacks has two LayerStatistics, and a step can be watched once only. Leave one, with the smaller "
                 "update_freq and a filter that chooses all the layers you want."
             )
         if model.built:
             measured_layers(model, self.layers)
-        if self.log_dir is not None and self._writer is None:
-            self._writer, self._told = open_log_dir(self.log_dir), False
         if self._started is not model:
-            self._started, self._start, self._watched, self._step = model, {}, None, 0
-            self._remember_start()
-        if self._watched is None or self._watched.plain is not model.train_function:
-            self._watched = WatchedStep(model, self.layers, self._start, self.histograms)
-        # Steps done in an earlier training count too, so that a resumed run goes on where it was.
-        self._step = max(self._step, int(model.optimizer.iterations))
+            self._started, self._memory, self._watched, self._last, self._step = model, Memory(), None, None, 0
+            self._dead.clear()
+        if self._writer is None and writes(model.distribute_strategy):
+            hparams = initializer_hparams(model) if self.hparams is None else self.hparams
+            self._writer = open_writers(self.log_dir, self.writers, self.max_bytes, hparams)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Notes where the epoch starts."""
-        self._epoch_start = self._step
+        """Notes where the epoch starts; only now every other callback has restored what it restores."""
+        # Steps done in an earlier training count too, so that a resumed run goes on where it was.
+        self._step = self._epoch_start = max(self._step, _steps_done(self.model.optimizer))
+        with self._guarded():
+            self._prepare()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Chooses between the plain and the watched step."""
-        first, last = self._at(batch), self._at(batch + self.model.steps_per_execution - 1)
-        if self._watched is not None and self.schedule.due(self._epoch_start, first, last, self.params.get("steps")):
-            self._watched.arm()
-        if not self.model.built:
-            self._build_first()
+        with self._guarded():
+            self._prepare()  # a loop over train_on_batch has no epochs
+            first, last = self._at(batch), self._at(batch + self.model.steps_per_execution - 1)
+            steps = (self.params or {}).get("steps")
+            if self._watched is not None and self.schedule.due(self._epoch_start, first, last, steps):
+                self._watched.arm()
+            if not self.model.built:
+                self._build_first()
+        self._began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Takes the Profile of a watched step."""
+        """Takes the arrays of a watched step."""
         self._step = self._at(batch)
-        profile = self._watched.take(self._step) if self._watched is not None else None
-        if profile is not None:
-            self.history.append(profile)
-            if self._writer is not None:
-                self._writer.write(profile)
-        self._tell_failure()
+        with self._guarded():
+            watched = self._take()
+            self.schedule.seconds(self._step, watched, time.perf_counter() - self._began)
+        self._tell()
 
     def on_train_end(self, logs: Any = None) -> None:
         """Writes what is left and closes the files."""
         if self._watched is not None:
             self._watched.disarm()
+        if self._table is not None:
+            self._table.close()
         if self._writer is not None:
             self._writer.close()
-            self._tell_failure()
+            self._tell()
             self._writer = None
+
+    # -- one step -------------------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """The watched step, of the train function that there is now."""
+        model = self.model
+        if self._stopped or (self._watched is not None and self._watched.belongs_to(model)):
+            return
+        with model.distribute_strategy.scope():
+            self._memory.remember(model.trainable_variables)
+        model.make_train_function()
+        self._watched = WatchedStep(model, self.layers, self._memory, self.histograms, self.strict)
+
+    def _take(self) -> bool:
+        """Whether the execution was a watched one."""
+        if self._watched is None:
+            return False
+        taken = self._watched.take()
+        for message in self._watched.messages():
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
+        if self._watched.failure is not None:
+            raise self._watched.failure
+        if taken is None:
+            return False
+        packed, layout = taken
+        before = self._last[0] if self._last is not None and self._last[1] == layout else None
+        self._last = taken
+        pending = Pending(packed, layout, self._step, before, self._dead_for_long(packed["units"].sum(axis=0) == 0))
+        note = self.schedule.note()
+        if note:
+            pending.notes["LayerStatistics"] = note
+        self._taken.append(pending)
+        if self._writer is not None:
+            self._writer.write(pending)
+        if self._table is not None:
+            self._table.show(pending.profile)
+        return True
+
+    def _dead_for_long(self, zero: Any) -> Any:
+        if self._dead and len(self._dead[0]) != len(zero):
+            self._dead.clear()
+        self._dead.append(zero)
+        return np.logical_and.reduce(list(self._dead))
 
     def _at(self, batch: int) -> int:
         """Steps done after a batch of this epoch; Keras counts the last of several steps an execution past the end."""
-        return self._epoch_start + min(batch + 1, self.params.get("steps") or batch + 1)
-
-    def _remember_start(self) -> None:
-        for variable in self.model.trainable_variables:
-            if id(variable) not in self._start:
-                value = tf.identity(tf.convert_to_tensor(variable))
-                norm = float(np.linalg.norm(np.asarray(tf.cast(value, tf.float64)).ravel()))
-                self._start[id(variable)] = value, norm
+        return self._epoch_start + min(batch + 1, (self.params or {}).get("steps") or batch + 1)
 
     def _build_first(self) -> None:
         """Has a model without weights yet built before its first step: what it starts from is gone after it."""
@@ -158,17 +246,40 @@ class LayerStatistics(keras.callbacks.Callback):
             with contextlib.suppress(Exception):
                 x, *_ = keras.utils.unpack_x_y_sample_weight(iterator.element_spec)
                 self.model(keras.tree.map_structure(lambda spec: keras.KerasTensor(spec.shape, spec.dtype.name), x))
-                self._remember_start()
+                self._memory.remember(self.model.trainable_variables)
             return chosen(iterator)
 
         self.model.train_function = build_and_run
 
-    def _tell_failure(self) -> None:
-        if self._writer is not None and self._writer.failure is not None and not self._told:
-            self._told = True
-            warnings.warn(
-                f"LayerStatistics stopped writing to {str(self.log_dir)!r}: {self._writer.failure}. Training goes on, "
-                "and the statistics are kept in callback.history.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+    # -- what went wrong ------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """An error of ours costs the statistics, and not the training."""
+        if self._stopped:
+            yield
+            return
+        try:
+            yield
+        except Exception as error:
+            if self.strict:
+                raise
+            self._stopped = True
+            if self._watched is not None:
+                self._watched.disarm()
+                self._watched = None
+            warnings.warn(report_of(error, self.model), RuntimeWarning, stacklevel=3)
+
+    def _tell(self) -> None:
+        if self._writer is not None:
+            for message in self._writer.messages():
+                warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def _steps_done(optimizer: Any) -> int:
+    """Steps of the train function that an optimizer has seen; it counts its updates."""
+    if optimizer is None:
+        return 0
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    # Under a strategy only the array knows how to become a number.
+    return int(keras.ops.convert_to_numpy(inner.iterations)) * (inner.gradient_accumulation_steps or 1)

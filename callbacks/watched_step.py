@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
 
+from ..replacing import replaced
 from ..statistics.layers import LayerFilter, measured_layers
-from ..statistics.measurement import Layout, pack, unpack
-from ..statistics.observe import name_skipped
+from ..statistics.layout import Layout
+from ..statistics.measurement import pack
+from ..statistics.memory import Memory
+from ..statistics.observe import skipped_message
 from ..statistics.profile import Profile
+from ..statistics.replicas import gathered
 from ..statistics.taps import Taps
+from ..statistics.unpacking import Packed, on_host, unpack
+
+
+class Pending:
+    """A step that was watched and whose Profile has not been asked for yet.
+
+    Attributes:
+        step: its number.
+        packed: its arrays.
+        notes: what its Profile has to say besides.
+    """
+
+    def __init__(self, packed: Packed, layout: Layout, step: int, before: Packed | None, window: Any) -> None:
+        self.packed, self.step = packed, step
+        self.notes: dict[str, str] = {}
+        self._make: Callable[[], Profile] | None = functools.partial(unpack, packed, layout, step, before, window)
+
+    @cached_property
+    def profile(self) -> Profile:
+        """The Profile; made by whoever asks first, which is the writer's thread, and not the training's."""
+        make = self._make
+        assert make is not None
+        profile = make()
+        profile.notes.update(self.notes)
+        self._make = None  # with the arrays of the step before
+        return profile
 
 
 class WatchedStep:
@@ -20,29 +52,39 @@ class WatchedStep:
     A condition on the step number inside one step would cost 70 % on every step; a second function costs nothing on the
     steps that it does not run.
 
+    Under XLA a tensor that is read is compiled otherwise, and changes the last bits of what follows. There the watched
+    step runs the training step twice: once to be observed, after which every variable is what it was, and once more as
+    Keras compiles it.
+
     Args:
         model: a compiled model whose train function exists.
         layers: which layers to measure.
-        start: value and norm of each weight at the start of training, by `id` of the variable.
+        memory: of the start of each weight.
         histograms: whether to take histograms.
+        strict: whether an error in the measuring is raised.
     """
 
-    def __init__(
-        self, model: Any, layers: LayerFilter | None, start: Mapping[int, tuple[Any, float]], histograms: bool
-    ) -> None:
-        self.model, self.layers, self.start, self.histograms = model, layers, start, histograms
+    def __init__(self, model: Any, layers: LayerFilter | None, memory: Memory, histograms: bool, strict: bool) -> None:
+        self.model, self.layers, self.memory, self.histograms, self.strict = model, layers, memory, histograms, strict
         self.plain = model.train_function
+        self.failure: Exception | None = None
         self._layouts: list[Layout] = []
         self._result: dict[str, Any] | None = None
+        self._messages: list[str] = []
         self._train_step = model.train_step
+        self._jit = bool(model.jit_compile) and not model.run_eagerly
+        step = self._observed_step if self._jit else self._tapped_step
         # Past Keras's attribute tracking: the model must not come to own this object.
-        vars(model)["train_step"] = self._tapped_train_step
-        try:
-            model.make_train_function(force=True)
-            self._function = model.train_function
-        finally:
-            del vars(model)["train_step"]
-            model.train_function = self.plain
+        with replaced(model, "train_step", step), replaced(model, "_jit_compile", False if self._jit else model.jit_compile):
+            try:
+                model.make_train_function(force=True)
+                self._function = model.train_function
+            finally:
+                model.train_function = self.plain
+
+    def belongs_to(self, model: Any) -> bool:
+        """Whether this is the watched twin of the train function that a model has now."""
+        return model is self.model and model.train_function in (self.plain, self._run_once)
 
     def arm(self) -> None:
         """Makes the next execution of the model's train function a watched one."""
@@ -53,12 +95,18 @@ class WatchedStep:
         if self.model.train_function == self._run_once:
             self.model.train_function = self.plain
 
-    def take(self, step: int) -> Profile | None:
-        """The Profile of the execution that was watched, or None if there was none."""
+    def take(self) -> tuple[Packed, Layout] | None:
+        """The arrays of the execution that was watched, or None if there was none."""
         result, self._result = self._result, None
-        if result is None:
+        if result is None or not result["packed"]:
             return None
-        return unpack(result["packed"], self._layouts[int(result["layout"])], step)
+        packed = on_host(result["packed"])
+        return packed, self._layouts[int(packed.pop("layout").flat[0])]
+
+    def messages(self) -> list[str]:
+        """What has not been told yet of layers that are not measured."""
+        told, self._messages = self._messages, []
+        return told
 
     def _run_once(self, iterator: Any) -> Any:
         self.model.train_function = self.plain  # first, so that it holds whatever happens in the step
@@ -66,13 +114,36 @@ class WatchedStep:
         self._result = result
         return result["logs"]
 
-    def _tapped_train_step(self, data: Any) -> dict[str, Any]:
-        xla = bool(self.model.jit_compile)
-        taps = Taps(measured_layers(self.model, self.layers), self.start, xla)
+    def _tapped_step(self, data: Any, step: Callable[[Any], Any] | None = None) -> dict[str, Any]:
+        taps = Taps(measured_layers(self.model, self.layers), strict=self.strict)
+        if self._jit or self.model.run_eagerly:
+            taps.read = lambda tensor: tensor
         with taps.watch(self.model.optimizer):
-            logs = self._train_step(data)
-        packed, layout = pack(taps.in_order(), taps.read, self.histograms, shortcut=not xla)
-        if layout not in self._layouts:
-            name_skipped(taps.skipped)
-            self._layouts.append(layout)
-        return {"logs": logs, "packed": packed, "layout": tf.constant(self._layouts.index(layout))}
+            logs = (step or self._train_step)(data)
+        packed: dict[str, Any] = {}
+        with taps.guarded():
+            packed, layout = pack(taps, self.memory, shortcut=not self._jit, histograms=self.histograms)
+            if layout not in self._layouts:
+                self._messages += skipped_message(taps.skipped)
+                self._layouts.append(layout)
+            packed["layout"] = tf.constant([float(self._layouts.index(layout))], tf.float64)
+            packed = gathered(packed)
+        if taps.failure is not None:
+            self.failure, packed = taps.failure, {}
+        return {"logs": logs, "packed": packed}
+
+    def _observed_step(self, data: Any) -> dict[str, Any]:
+        plain = tf.function(self._train_step, jit_compile=True, reduce_retracing=True)
+        # Whatever the step reads or writes: weights, slots, metrics, seeds, and what a train_step of one's own has.
+        variables = plain.get_concrete_function(data).graph.variables
+
+        def observe(data: Any) -> dict[str, Any]:
+            before = [variable.read_value() for variable in variables]
+            packed = self._tapped_step(data)["packed"]
+            for variable, value in zip(variables, before, strict=True):
+                variable.assign(value)
+            return packed
+
+        packed = tf.function(observe, jit_compile=True)(data)
+        with tf.control_dependencies(tf.nest.flatten(packed)):
+            return {"logs": plain(data), "packed": packed}

@@ -89,7 +89,8 @@ __version__ = "0.1.0"
 _ON_FIRST_USE = {
     "callbacks": "callbacks",
     "model_init": "model_init",
-    **dict.fromkeys(("Profile", "observe"), "statistics"),
+    "Profile": "statistics.profile",
+    "observe": "statistics.observe",
     **dict.fromkeys(("compare", "load_matching", "lsuv", "placed_weights", "portable", "pretrain"), "model_init"),
     **dict.fromkeys(("propagate", "register_roles", "reinitialize"), "model_init"),
 }

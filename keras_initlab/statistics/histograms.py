@@ -8,7 +8,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from keras_initlab.statistics.schema import BIN_EDGES, DEVICE_BINS, STORED_BIN
+from keras_initlab.statistics.schema import BIN_EDGES, DEVICE_BINS, DEVICE_SHIFT, STORED_BIN
+
+# By the first bits of a float32 (sign, exponent, first of the mantissa): its bin, counted from the left.
+_IN_ORDER = np.concatenate([np.arange(DEVICE_BINS // 2, DEVICE_BINS), np.arange(DEVICE_BINS // 2)[::-1]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +19,7 @@ class Histograms:
     """Histograms of several tensors: the bins of `schema` that are not empty, a run of them for each tensor.
 
     Attributes:
-        runs: which run is that of each row of the Profile; rows of one tensor share theirs.
+        runs: which run is that of each row of the Profile, -1 for one without; rows of one tensor share theirs.
         starts: where each run starts, and at last where the last one ends.
         bins: number of each bin in `schema.BIN_EDGES`.
         counts: values in each bin.
@@ -28,8 +31,19 @@ class Histograms:
     counts: npt.NDArray[np.int32]
 
     @classmethod
-    def from_counts(cls, counts: npt.NDArray[np.int32], runs: Sequence[int]) -> Histograms:
-        """From the counts that the device took, in order; values that are not finite are left out."""
+    def from_values(
+        cls, values: npt.NDArray[np.float32], owner: npt.NDArray[np.int64], tensors: int, runs: Sequence[int]
+    ) -> Histograms:
+        """Of the values of several tensors, each value with the number of its tensor.
+
+        One shift and one count over all of them; values that are not finite are left out.
+        """
+        bins = _IN_ORDER[values.view(np.uint32) >> DEVICE_SHIFT]
+        counts = np.bincount(owner * DEVICE_BINS + bins, minlength=tensors * DEVICE_BINS)
+        return cls._from_counts(counts.reshape(tensors, DEVICE_BINS), runs)
+
+    @classmethod
+    def _from_counts(cls, counts: npt.NDArray[np.int64], runs: Sequence[int]) -> Histograms:
         rows, places = np.divmod(np.flatnonzero(counts), DEVICE_BINS)
         found, bins = counts[rows, places], STORED_BIN[places]
         # Zeros of both signs share a bin, and stand next to each other.
@@ -41,8 +55,10 @@ class Histograms:
             np.asarray(runs, np.int32), starts.astype(np.int32), bins[first].astype(np.uint16), sums.astype(np.int32)
         )
 
-    def buckets(self, row: int) -> list[list[float]]:
+    def buckets(self, row: int) -> list[list[float]] | None:
         """Lower edge, upper edge and count of each bin of one row that is not empty, from left to right."""
+        if self.runs[row] < 0:
+            return None
         part = slice(self.starts[self.runs[row]], self.starts[self.runs[row] + 1])
         edges = BIN_EDGES[self.bins[part]].tolist()
         return [[low, high, count] for (low, high), count in zip(edges, self.counts[part].tolist(), strict=True)]

@@ -1,123 +1,197 @@
-"""From taps to a Profile: everything that was tapped leaves the device as two packed arrays."""
+"""From taps to a few packed arrays: what leaves the device in a watched step.
+
+Of large tensors the device computes the statistics; small ones leave it as they are, in one vector, since a few
+operations for each of a hundred biases cost more than all the large tensors together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
-from keras_initlab.statistics.histograms import Histograms
-from keras_initlab.statistics.profile import Profile
-from keras_initlab.statistics.taps import Tap
-from keras_initlab.statistics.tensor_stats import (
-    Raw,
-    histograms,
-    raw_statistics,
-    sample,
-    saturated_share,
-    widen,
-)
+from keras_initlab.statistics.layout import Change, Derived, Layout, Row
+from keras_initlab.statistics.memory import Memory
+from keras_initlab.statistics.schema import HISTOGRAM_SAMPLE
+from keras_initlab.statistics.taps import MomentsTap, Tap, Taps, WeightTap
+from keras_initlab.statistics.tensor_stats import FIELDS, norms_of, sample, saturated_count, statistics_of, widen
 
-# Tensors of one shape are stacked up to this many values and measured in one call: of 10 ms that 200 calls for the
-# tensors of 60 layers cost, 2 are arithmetic. Not more, so that no step needs much memory beside its own.
-_STACKED = 1 << 18
+SMALL = 2 * HISTOGRAM_SAMPLE - 1
+# Tensors are measured in groups, with one decision for each whether float32 was good enough. A group holds its tensors
+# for as long as it is measured, so it is no larger than this, or a single tensor: watching needs little memory.
+_GROUP_VALUES = 1 << 18
+_GROUP_TENSORS = 16
+_UNKNOWN_BATCH = 256
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Which row of the packed arrays belongs to which tap.
-
-    Attributes:
-        keys: depth, layer, quantity and variable of each row of the Profile.
-        slots: row of the packed array for each row of the Profile.
-        saturated: for each row of the Profile, the place of its saturated share, or -1.
-        relative: for each row, the row of the packed array or the norm its own norm is set against, or None.
-    """
-
-    keys: tuple[tuple[int, str, str, str | None], ...]
-    slots: tuple[int, ...]
-    saturated: tuple[int, ...]
-    relative: tuple[int | float | None, ...]
-
-
-def pack(
-    taps: Sequence[Tap], read: Callable[[Any], Any], with_histograms: bool, shortcut: bool
-) -> tuple[dict[str, Any], Layout]:
-    """Adds the statistics of all taps to the graph (or computes them, when eager).
+def pack(taps: Taps, memory: Memory | None, shortcut: bool, histograms: bool = True) -> tuple[dict[str, Any], Layout]:
+    """Adds the statistics of all that was tapped to the graph (or computes them, when eager).
 
     Args:
-        taps: in the order of the Profile's rows.
-        read: gives the tensor to read in place of one that belongs to the model.
-        with_histograms: whether histograms are taken.
-        shortcut: as in `raw_statistics`.
+        taps: of one step.
+        memory: of the weights' start; `None` where no step was made.
+        shortcut: as in `statistics_of`.
+        histograms: whether samples are taken.
 
     Returns:
         The packed arrays and their layout. A tensor tapped twice is measured once.
     """
-    tensors: dict[int, Any] = {}
-    for tap in taps:
-        if id(tap.tensor) not in tensors:
-            tensors[id(tap.tensor)] = widen(read(tap.tensor) if _is_of_the_model(tap) else tap.tensor)
-    blocks = _blocks(taps, tensors)
-    units = {id(tap.tensor) for tap in taps if tap.quantity == "activation"}
-    slots = {identity: slot for slot, identity in enumerate(i for identities, _ in blocks for i in identities)}
-    bounded = [tap for tap in taps if tap.bounds is not None]
-    places = {id(tap): place for place, tap in enumerate(bounded)}
-    raw = [raw_statistics(block, shortcut, not units.isdisjoint(identities)) for identities, block in blocks]
-    # Layers that were chosen but not called, and have no weights, leave nothing to measure.
-    raw = raw or [Raw._make([tf.zeros(0, tf.float64)] * len(Raw._fields))]
-    packed = {
-        "raw": tf.stack([tf.concat(column, axis=0) for column in zip(*raw, strict=True)]),
-        "saturated": tf.stack(
-            [saturated_share(tensors[id(tap.tensor)], tap.bounds) for tap in bounded if tap.bounds]
-            or [tf.constant(0.0, tf.float64)]
-        ),
-    }
-    if with_histograms and blocks:
-        packed["histogram"] = histograms([sample(block) for _, block in blocks])
-    layout = Layout(
-        keys=tuple((tap.depth, tap.layer, tap.quantity, tap.variable) for tap in taps),
-        slots=tuple(slots[id(tap.tensor)] for tap in taps),
-        saturated=tuple(places.get(id(tap), -1) for tap in taps),
-        relative=tuple(_reference(tap.relative_to, slots) for tap in taps),
-    )
-    return packed, layout
+    packing = _Packing(taps.read, memory)
+    for tap in taps.tensors:
+        packing.tensor(tap)
+    for moments in taps.moments:
+        packing.moments(moments)
+    for weight in taps.weights:
+        packing.weight(weight)
+    return packing.packed(shortcut, histograms), packing.layout()
 
 
-def _is_of_the_model(tap: Tap) -> bool:
-    return tap.quantity in ("activation", "activation_gradient", "gradient") or tap.variable == "input"
+class _Packing:
+    """The tensors to measure, in the order in which the packed arrays have them, and the rows that want them."""
+
+    def __init__(self, read: Callable[[Any], Any], memory: Memory | None) -> None:
+        self.read, self.memory = read, memory
+        self.rows: list[Row] = []
+        self.changes: list[Change] = []
+        self.tensors: list[tuple[str, Any]] = []
+        self.places: dict[int, int] = {}
+        self.copies: dict[int, Any] = {}
+        self.pairs: list[tuple[Any, Any]] = []
+        self.small: list[Any] = []
+        self.derived: list[Derived] = []
+        self.saturated: list[Any] = []
+        self.moved: list[tuple[Any, Any]] = []
+
+    def tensor(self, tap: Tap) -> None:
+        """An output, what flows back to it, or what a normalization takes or makes of it."""
+        own = tap.quantity == "normalization"
+        place = self._measure(tap.tensor if own else self._read(tap.tensor), tap)
+        row = Row((tap.depth, tap.layer, tap.quantity, tap.variable), "fields", place)
+        x = self.tensors[place][1]
+        if tap.bounds is not None:
+            row = row._replace(saturated=len(self.saturated))
+            self.saturated.append(saturated_count(x, tap.bounds))
+        self._row(row._replace(units=x.shape[1] or 0) if tap.quantity == "activation" else row)
+
+    def moments(self, tap: MomentsTap) -> None:
+        """What a BatchNormalization normalized by, and how far that is from its moving statistics."""
+        segments = {name: self._segment(self._read(vector)) for name, vector in tap.vectors.items()}
+        for name, place in segments.items():
+            self._row(Row((tap.depth, tap.layer, "batchnorm", name), "small", place))
+        for name, rule in (("mean_drift", "drift"), ("variance_ratio", "ratio")):
+            self.derived.append(Derived(rule, tuple(segments.values()), tap.epsilon))
+            self._row(Row((tap.depth, tap.layer, "batchnorm", name), "derived", len(self.derived) - 1))
+
+    def weight(self, tap: WeightTap) -> None:
+        """A weight, its gradient, and how it moved."""
+        small = 0 < math.prod(tap.variable.shape) <= SMALL
+        source, put = ("small", self._segment) if small else ("fields", self._weight_tensor)
+        row = self._row(Row((tap.depth, tap.layer, "weight", tap.name), source, put(tap.old)))
+        if tap.gradient is not None:
+            place = put(self._read(tap.gradient))
+            self._row(Row((tap.depth, tap.layer, "gradient", tap.name), source, place))
+        if tap.new is not None and (tap.variable.trainable or id(tap.variable) in self._start):
+            (self._small_change if small else self._large_change)(tap, row)
+
+    @property
+    def _start(self) -> dict[int, tuple[Any, float]]:
+        return {} if self.memory is None else self.memory.start
+
+    def _small_change(self, tap: WeightTap, row: int) -> None:
+        update = displacement = -1
+        start, norm = self._start.get(id(tap.variable), (None, 0.0))
+        new = self._segment(tap.new)
+        if tap.variable.trainable:
+            self.derived.append(Derived("difference", (new, self.rows[row].place)))
+            update = self._row(Row((tap.depth, tap.layer, "update", tap.name), "derived", len(self.derived) - 1))
+        if start is not None:
+            self.derived.append(Derived("difference", (new, self._segment(start))))
+            displacement = self._row(Row((tap.depth, tap.layer, "displacement", tap.name), "derived", len(self.derived) - 1))
+        self.changes.append(Change(row, update, displacement, new, norm))
+
+    def _large_change(self, tap: WeightTap, row: int) -> None:
+        update = displacement = -1
+        start, norm = self._start.get(id(tap.variable), (None, 0.0))
+        if tap.variable.trainable:
+            moved = widen(tap.new - tap.old)
+            last = None if start is None or self.memory is None else self.memory.updates[id(tap.variable)]
+            update = self._row(Row((tap.depth, tap.layer, "update", tap.name), "norms", self._pair(moved, last)))
+            if last is not None:
+                self.moved.append((last, moved))
+        if start is not None:
+            place = self._pair(widen(tap.new) - tf.cast(start, widen(tap.new).dtype))
+            displacement = self._row(Row((tap.depth, tap.layer, "displacement", tap.name), "norms", place))
+        self.changes.append(Change(row, update, displacement, self._pair(widen(tap.new)), norm))
+
+    # -- the lists ----------------------------------------------------------------------------------------------------
+
+    def _row(self, row: Row) -> int:
+        self.rows.append(row)
+        return len(self.rows) - 1
+
+    def _read(self, tensor: Any) -> Any:
+        if id(tensor) not in self.copies:
+            self.copies[id(tensor)] = self.read(tensor)
+        return self.copies[id(tensor)]
+
+    def _weight_tensor(self, x: Any) -> int:
+        return self._measure(x, Tap(0, "", "weight", None, x))
+
+    def _measure(self, x: Any, tap: Tap) -> int:
+        if id(x) not in self.places:
+            self.places[id(x)] = len(self.tensors)
+            self.tensors.append((tap.quantity, _by_unit(widen(x), tap)))
+        return self.places[id(x)]
+
+    def _pair(self, x: Any, y: Any = None) -> int:
+        self.pairs.append((x, y))
+        return len(self.pairs) - 1
+
+    def _segment(self, x: Any) -> int:
+        self.small.append(tf.reshape(x, [-1]))
+        return len(self.small) - 1
+
+    # -- the arrays ---------------------------------------------------------------------------------------------------
+
+    def packed(self, shortcut: bool, histograms: bool) -> dict[str, Any]:
+        """The arrays that leave the device."""
+        fields, units = [], []
+        for group in _groups([x for _, x in self.tensors]):
+            found, counts = statistics_of([self.tensors[i][1] for i in group], shortcut)
+            fields.append(found)
+            units += [c for i, c in zip(group, counts, strict=True) if self.tensors[i][0] == "activation"]
+        norms = [norms_of([self.pairs[i] for i in group], shortcut) for group in _groups([x for x, _ in self.pairs])]
+        wide = tf.float64 if any(x.dtype == tf.float64 for x in self.small) else tf.float32
+        packed = {
+            "fields": tf.concat([tf.zeros((0, len(FIELDS)), tf.float64), *fields], axis=0),
+            "units": tf.concat([tf.zeros(0), *units], axis=0),
+            "norms": tf.concat([tf.zeros((0, 3), tf.float64), *norms], axis=0),
+            "saturated": tf.stack(self.saturated) if self.saturated else tf.zeros(0, tf.float64),
+            "small": tf.concat([tf.zeros(0, wide), *(tf.cast(x, wide) for x in self.small)], axis=0),
+        }
+        if histograms:
+            packed["samples"] = tf.concat([tf.zeros(0), *(sample(x) for _, x in self.tensors)], axis=0)
+        for last, moved in self.moved:
+            last.assign(tf.cast(moved, last.dtype))
+        return packed
+
+    def layout(self) -> Layout:
+        """What is where in them; the rows in order of depth."""
+        order = sorted(range(len(self.rows)), key=lambda i: (self.rows[i].key[0], _RANK.get(self.rows[i].key[2], 4)))
+        number = {old: new for new, old in enumerate(order)} | {-1: -1}
+        return Layout(
+            rows=tuple(self.rows[i] for i in order),
+            widths=tuple(x.shape[1] or 0 for _, x in self.tensors),
+            mirrored=tuple(quantity in ("weight", "gradient") for quantity, _ in self.tensors),
+            segments=tuple(math.prod(x.shape) for x in self.small),
+            derived=tuple(self.derived),
+            changes=tuple(Change(*(number[i] for i in change[:3]), *change[3:]) for change in self.changes),
+        )
 
 
-def _reference(relative_to: Any, slots: Mapping[int, int]) -> int | float | None:
-    if relative_to is None or isinstance(relative_to, float):
-        return relative_to
-    return slots[id(relative_to)]
-
-
-def _blocks(taps: Sequence[Tap], tensors: Mapping[int, Any]) -> list[tuple[list[int], Any]]:
-    """Tensors as blocks (k, m, u) of the same shape, in a fixed order, with the `id` of each."""
-    groups: dict[tuple[Any, ...], list[tuple[int, Any]]] = {}
-    done: set[int] = set()
-    for tap in taps:
-        if id(tap.tensor) in done:
-            continue
-        done.add(id(tap.tensor))
-        x = _by_unit(tensors[id(tap.tensor)], tap)
-        # Where a size is known at run time only, an output and its own gradient are sure to have the same.
-        owner = () if x.shape.is_fully_defined() else (tap.depth, tap.layer, tap.quantity == "batchnorm", tap.variable)
-        groups.setdefault((x.dtype, *x.shape, *owner), []).append((id(tap.tensor), x))
-    blocks = []
-    for group in groups.values():
-        size = group[0][1].shape.num_elements()
-        many = 2 if size is None else max(1, _STACKED // max(size, 1))
-        for start in range(0, len(group), many):
-            part = group[start : start + many]
-            blocks.append(([identity for identity, _ in part], tf.stack([x for _, x in part])))
-    return blocks
+_RANK = {"preactivation": 0, "activation": 1, "batchnorm": 2, "normalization": 2, "activation_gradient": 3}
 
 
 def _by_unit(x: Any, tap: Tap) -> Any:
@@ -125,7 +199,7 @@ def _by_unit(x: Any, tap: Tap) -> Any:
     rank = len(x.shape)
     if rank <= 1:
         # A vector of weights has one value a unit; a vector of outputs is one unit over the batch.
-        return tf.reshape(x, (-1, 1) if tap.quantity == "activation" else (1, -1))
+        return tf.reshape(x, (-1, 1) if "activation" in tap.quantity else (1, -1))
     axis = tap.unit_axis % rank
     if axis != rank - 1:
         x = tf.transpose(x, [*(a for a in range(rank) if a != axis), axis])
@@ -134,45 +208,15 @@ def _by_unit(x: Any, tap: Tap) -> Any:
     return tf.reshape(x, (-1, x.shape[-1])) if x.shape[-1] else tf.zeros((1, 0), x.dtype)
 
 
-def unpack(packed: Mapping[str, Any], layout: Layout, step: int) -> Profile:
-    """The Profile of one step, from the packed arrays on the host."""
-    slots = list(layout.slots)
-    raw = Raw(*np.asarray(packed["raw"]))
-    columns = _columns(Raw(*(column[slots] for column in raw)))
-    columns["dead"][[quantity != "activation" for _, _, quantity, _ in layout.keys]] = np.nan
-    shares = np.asarray(packed["saturated"])
-    norms = raw.l2 * raw.scale
-    for row, (place, reference) in enumerate(zip(layout.saturated, layout.relative, strict=True)):
-        if place >= 0:
-            columns["saturated"][row] = shares[place]
-        if reference is not None:
-            norm = norms[reference] if isinstance(reference, int) else reference
-            columns["relative"][row] = columns["l2"][row] / norm if norm > 0 else np.nan
-    taken = Histograms.from_counts(np.asarray(packed["histogram"]), slots) if "histogram" in packed else None
-    return Profile(step, layout.keys, columns, taken)
-
-
-def _columns(raw: Raw) -> dict[str, npt.NDArray[np.float64]]:
-    """Statistics of the finite values; nan stands for what does not apply."""
-    some = np.where(raw.count > 0, raw.count, np.nan)
-    finite = np.where(raw.count > raw.nonfinite, raw.count - raw.nonfinite, np.nan)
-    known = np.where(np.isnan(finite), np.nan, 1.0) * raw.scale
-    mean, square = raw.sum / finite, raw.l2**2 / finite
-    # Equal values have no deviation; what is left of them is the rounding of the two sums.
-    variance = np.where(raw.min == raw.max, 0.0, np.maximum(square - mean**2, 0.0))
-    with np.errstate(invalid="ignore"):
-        low, high = raw.min * known, raw.max * known
-    return {
-        "count": raw.count,
-        "mean": mean * known,
-        "std": np.sqrt(variance) * known,
-        "rms": np.sqrt(square) * known,
-        "min": low,
-        "max": high,
-        "l2": raw.l2 * known,
-        "zeros": (raw.count - raw.nonzero) / some,
-        "dead": raw.dead.copy(),
-        "saturated": np.full(some.shape, np.nan),
-        "nonfinite": raw.nonfinite,
-        "relative": np.full(some.shape, np.nan),
-    }
+def _groups(tensors: Sequence[Any]) -> list[list[int]]:
+    """Numbers of tensors that follow one another, as many as may be measured together."""
+    groups: list[list[int]] = []
+    room, dtype = 0, None
+    for i, x in enumerate(tensors):
+        size = math.prod(_UNKNOWN_BATCH if n is None else n for n in x.shape)
+        if x.dtype != dtype or size > room or len(groups[-1]) == _GROUP_TENSORS:
+            groups.append([])
+            room, dtype = _GROUP_VALUES, x.dtype
+        groups[-1].append(i)
+        room -= size
+    return groups

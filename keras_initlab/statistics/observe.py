@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_initlab.statistics.layers import LayerFilter, check_filter, measured_layers
-from keras_initlab.statistics.measurement import pack, unpack
+from keras_initlab.statistics.measurement import pack
 from keras_initlab.statistics.profile import Profile
 from keras_initlab.statistics.taps import Taps
+from keras_initlab.statistics.unpacking import on_host, unpack
 
 
 def observe(
@@ -57,16 +58,17 @@ def observe(
     if not model.built:
         with _restored([]):
             model(x, training=False)
-    taps = Taps(measured_layers(model, layers))
+    taps = Taps(measured_layers(model, layers), read=lambda tensor: tensor, strict=True)
     with _restored(_state(model)), taps.watch(), tf.GradientTape() as tape:
         outputs = model(x, training=training)
         if y is not None:
             loss = _loss(model, x, y, outputs, training)
             tape.gradient(loss, list(model.trainable_variables))
-    packed, layout = pack(taps.in_order(), lambda tensor: tensor, with_histograms=True, shortcut=False)
-    name_skipped(taps.skipped)
+    packed, layout = pack(taps, None, shortcut=False)
+    for message in skipped_message(taps.skipped):
+        warnings.warn(message, stacklevel=2)
     optimizer = getattr(model, "optimizer", None)
-    return unpack(packed, layout, int(optimizer.iterations) if optimizer is not None else 0)
+    return unpack(on_host(packed), layout, int(optimizer.iterations) if optimizer is not None else 0)
 
 
 def require_tensorflow(caller: str) -> None:
@@ -82,11 +84,10 @@ def require_tensorflow(caller: str) -> None:
         )
 
 
-def name_skipped(skipped: dict[str, str]) -> None:
-    """Says once which layers are not measured, and why."""
-    if skipped:
-        reasons = "; ".join(f"{path}: {why}" for path, why in skipped.items())
-        warnings.warn(f"The outputs of these layers are not measured. {reasons}.", stacklevel=3)
+def skipped_message(skipped: dict[str, str]) -> list[str]:
+    """Which layers are not measured, and why; nothing where all are."""
+    reasons = "; ".join(f"{path}: {why}" for path, why in skipped.items())
+    return [f"The outputs of these layers are not measured. {reasons}."] if skipped else []
 
 
 def _to_tensors(argument: str, batch: Any) -> Any:

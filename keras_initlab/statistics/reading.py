@@ -7,6 +7,7 @@ none does when they are read through `unshared`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -26,16 +27,28 @@ def unshared(tensor: Any) -> Any:
     Measured on TensorFlow 2.21: the final weights of networks with BatchNormalization under gradient descent, of a bare
     Dense followed by tanh, sigmoid or elu, and of sums of sums differ in the last bit if these tensors are read
     directly; none does this way.
+
+    Args:
+        tensor: one of a step that has been traced to its end: what reads it decides.
     """
     if tf.executing_eagerly() or not isinstance(tensor, tf.Tensor):
         return tensor
-    operation = tensor.op
-    if operation.type in _CHAINED:
-        return _recomputed(tensor)
+    operation, readers = tensor.op, set(_readers(tensor))
     fused = operation.type == "BiasAdd" and operation.inputs[0].op.type in _PRODUCTS
-    if fused and any(reader.type in _FUSED for reader in tensor.consumers()):
-        return _recomputed(tensor)
-    return tensor
+    # The last link of a chain may have any number of readers.
+    shared = readers & _CHAINED if operation.type in _CHAINED else fused and readers & _FUSED
+    return _recomputed(tensor) if shared else tensor
+
+
+def _readers(tensor: Any) -> Iterator[str]:
+    """Types of the operations that read a tensor, also behind what hands it on unchanged."""
+    for reader in tensor.consumers():
+        if reader.type in ("Identity", "IdentityN"):
+            for given, passed in zip(reader.inputs, reader.outputs, strict=True):
+                if given is tensor:
+                    yield from _readers(passed)
+        else:
+            yield reader.type
 
 
 def _recomputed(tensor: Any) -> Any:

@@ -1,9 +1,9 @@
 """How layer outputs, what flows back to them, and weight gradients are reached without touching the model.
 
-For the length of one trace (or of one eager step) two things are wrapped: `call` of each measured layer, to note its
-output, and `tf.GradientTape.gradient`, to ask for the gradients of those outputs beside those of the weights. The
-weights themselves are read before the step and after it, so that any optimizer will do, or several. Nothing is put
-into the path from the inputs to the new weights: the tensors are only read.
+For the length of one trace (or of one eager step) two things are wrapped: `Layer.__call__`, to note what a layer puts
+out, and `tf.GradientTape.gradient`, to ask for the gradients of those outputs beside those of the weights. The weights
+themselves are read before the step and after it, so that any optimizer will do, or several. Nothing is put into the
+path from the inputs to the new weights: the tensors are only read.
 
 Asking the tape serves better than an identity with a custom gradient in the forward pass: that hides from Keras which
 outputs come from a softmax (the loss goes back to the logits behind it), and keeps the graph optimizer from fusing
@@ -13,10 +13,9 @@ a product with the activation after it.
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -25,10 +24,11 @@ import tensorflow as tf
 from keras_initlab.replacing import replaced
 from keras_initlab.statistics.layers import MeasuredLayer
 from keras_initlab.statistics.reading import unshared
-from keras_initlab.statistics.tensor_stats import SATURATION_BOUNDS, measurable, widen
+from keras_initlab.statistics.replicas import summed_over_replicas
+from keras_initlab.statistics.tensor_stats import INPUT_BOUNDS, OUTPUT_BOUNDS, measurable, widen
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tap:
     """One tensor to be measured.
 
@@ -38,7 +38,6 @@ class Tap:
         tensor: what is measured.
         bounds: outside of which its values count as saturated, or None where saturation has no meaning.
         unit_axis: axis of the units.
-        relative_to: the tensor, or the norm of the tensor, against whose norm the norm of this one is set.
     """
 
     depth: int
@@ -48,31 +47,61 @@ class Tap:
     tensor: Any
     bounds: tuple[float, float] | None = None
     unit_axis: int = -1
-    relative_to: Any = None
 
 
+@dataclass(eq=False)
+class WeightTap:
+    """One weight: as the step found it and left it, and its gradient; None for what there is not."""
+
+    depth: int
+    layer: str
+    name: str
+    variable: Any
+    old: Any
+    new: Any = None
+    gradient: Any = None
+
+
+@dataclass(eq=False)
+class MomentsTap:
+    """What a BatchNormalization normalized a batch by, and what it will normalize by in inference."""
+
+    depth: int
+    layer: str
+    epsilon: float
+    vectors: dict[str, Any]
+
+
+@dataclass
 class Taps:
-    """Collects the taps of one step.
+    """Collects what is to be measured in one step.
 
-    Args:
+    Attributes:
         entries: the layers to measure.
-        start: value and norm of each weight at the start of training by `id` of the variable, for the displacement.
-        xla: whether the step is compiled by XLA.
+        read: gives the tensor to read in place of one of the model's.
+        strict: whether an error in here is raised, and not kept in `failure`.
+        tensors, weights, moments: what was tapped.
+        skipped: why some layers' outputs were not.
+        failure: the first error in here.
     """
 
-    def __init__(
-        self, entries: list[MeasuredLayer], start: Mapping[int, tuple[Any, float]] | None = None, xla: bool = False
-    ) -> None:
-        self.entries = entries
-        self.start = start or {}
-        # XLA does its own fusing, after TensorFlow's graph optimizer has been left out.
-        self.read = (lambda tensor: tensor) if xla else unshared
-        self.taps: list[Tap] = []
-        self.skipped: dict[str, str] = {}
+    entries: list[MeasuredLayer]
+    read: Callable[[Any], Any] = unshared
+    strict: bool = False
+    tensors: list[Tap] = field(default_factory=list)
+    weights: list[WeightTap] = field(default_factory=list)
+    moments: list[MomentsTap] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    failure: Exception | None = None
+
+    def __post_init__(self) -> None:
+        self._by_layer = {id(entry.layer): entry for entry in self.entries}
+        self._graph = _graph()
         self._depths: dict[str, int] = {}
         self._calls: dict[str, int] = {}
         self._outputs: list[Tap] = []
         self._gradients: dict[int, Any] = {}
+        self._normalizations: list[tuple[Any, str, Any]] = []
         self._scale: Any = None
 
     @contextlib.contextmanager
@@ -82,146 +111,210 @@ class Taps:
         Args:
             optimizer: of a training step that is to be watched; `None` for a pass that leaves the weights alone.
         """
-        variables = [variable for entry in self.entries for variable in entry.variables.values()]
-        before = {id(variable): tf.convert_to_tensor(variable) for variable in variables}
+        variables = {id(v): v for entry in self.entries for v in entry.variables.values()}
+        before = {key: tf.convert_to_tensor(v) for key, v in variables.items()}
         if optimizer is not None:
             # 1, or the factor that mixed precision multiplies the loss by, and all gradients with it.
             one = tf.constant(1.0)
             scaled = optimizer.scale_loss(one)
             self._scale = None if scaled is one else tf.cast(scaled, tf.float32)
-        with contextlib.ExitStack() as stack:
-            for entry in self.entries:
-                stack.enter_context(replaced(entry.layer, "call", self._tapped_call(entry)))
-            stack.enter_context(self._tapped_tape())
+        with _tapping(self):
             yield
-        self._note_weights(before, after=optimizer is not None)
+        with self.guarded():
+            for entry in self.entries:
+                depth = self._depths.get(entry.path, len(self._depths))
+                for name, variable in entry.variables.items():
+                    tap = WeightTap(depth, entry.path, name, variable, before[id(variable)])
+                    tap.new = tf.convert_to_tensor(variable) if optimizer is not None else None
+                    gradient = self._gradients.get(_identity(variable))
+                    tap.gradient = None if gradient is None else self._unscaled(gradient)
+                    self.weights.append(tap)
+            for layer, path, inputs in self._normalizations:
+                for name, value in normalization_statistics(layer, widen(self.read(inputs))).items():
+                    self.tensors.append(Tap(self._depths[path], path, "normalization", name, value))
 
-    def in_order(self) -> list[Tap]:
-        """All taps by depth; weights of layers that were not called come last."""
-        return sorted(self.taps, key=lambda tap: tap.depth)
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Keeps an error of ours from the training step."""
+        try:
+            yield
+        except Exception as error:
+            if self.strict:
+                raise
+            self.failure = self.failure or error
 
     # -- layers -----------------------------------------------------------------------------------------------------
 
-    def _tapped_call(self, entry: MeasuredLayer) -> Any:
-        call = entry.layer.call
-        graph = _graph()
+    def call(self, layer: Any, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Calls a layer, and notes what it puts out."""
+        entry = self._by_layer.get(id(layer))
+        if entry is None:
+            return call(layer, *args, **kwargs)
+        if _graph() is not self._graph:
+            self.skipped.setdefault(entry.path, "it runs inside a loop or a function of its own")
+            return call(layer, *args, **kwargs)
+        inside: dict[str, Any] = {}
+        with contextlib.ExitStack() as stack:
+            with self.guarded():
+                moving = _moving_statistics(layer)
+                for name, method in _inner_methods(layer):
+                    stack.enter_context(replaced(layer, name, _recording(method, name, inside)))
+            outputs = call(layer, *args, **kwargs)
+        with self.guarded():
+            path = self._note_outputs(entry, outputs, inside.get("activation"))
+            if path is not None and isinstance(layer, keras.layers.BatchNormalization):
+                self._note_batchnorm(layer, path, args[0] if args else kwargs["inputs"], kwargs.get("mask"), inside, moving)
+            elif path is not None and isinstance(layer, _NORMALIZATIONS):
+                self._normalizations.append((layer, path, args[0] if args else kwargs["inputs"]))
+        return outputs
 
-        @functools.wraps(call)
-        def tapped(*args: Any, **kwargs: Any) -> Any:
-            batchnorm = isinstance(entry.layer, keras.layers.BatchNormalization)
-            moving = _moving_statistics(entry.layer) if batchnorm else {}
-            outputs = call(*args, **kwargs)
-            if _graph() is not graph:
-                self.skipped.setdefault(entry.path, "it runs inside a loop or a function of its own")
-                return outputs
-            path = self._note_outputs(entry, outputs)
-            if batchnorm and path is not None:
-                inputs = args[0] if args else kwargs["inputs"]
-                self._note_batchnorm(entry.layer, path, inputs, kwargs.get("mask"), moving)
-            return outputs
-
-        return tapped
-
-    def _note_outputs(self, entry: MeasuredLayer, outputs: Any) -> str | None:
+    def _note_outputs(self, entry: MeasuredLayer, outputs: Any, before_activation: Any) -> str | None:
         leaves = tf.nest.flatten(outputs)
         if entry.composite and all(any(t is tap.tensor for tap in self._outputs) for t in leaves):
             return None  # a container: its output is that of the last layer inside it
         number = self._calls[entry.path] = self._calls.get(entry.path, 0) + 1
         path = entry.path if number == 1 else f"{entry.path}#{number}"
-        depth = len(self._depths)
-        self._depths[path] = depth
+        depth = self._depths[path] = len(self._depths)
+        axis = _unit_axis(entry.layer)
+        if measurable(before_activation):
+            bounds = _bounds(entry.layer, INPUT_BOUNDS)
+            self.tensors.append(Tap(depth, path, "preactivation", None, before_activation, bounds, axis))
         for index, tensor in enumerate(leaves):
             if not measurable(tensor):
                 self.skipped.setdefault(path, f"its output is no float tensor but {_describe(tensor)}")
                 continue
             variable = None if len(leaves) == 1 else f"output_{index}"
-            tap = Tap(
-                depth, path, "activation", variable, tensor, _saturation(entry.layer), _unit_axis(entry.layer, tensor)
-            )
-            self.taps.append(tap)
+            bounds = _bounds(entry.layer, OUTPUT_BOUNDS)
+            tap = Tap(depth, path, "activation", variable, tensor, bounds, axis if len(tensor.shape) > 2 else -1)
+            self.tensors.append(tap)
             self._outputs.append(tap)
         return path
 
-    def _note_batchnorm(self, layer: Any, path: str, inputs: Any, mask: Any, moving: dict[str, Any]) -> None:
+    def _note_batchnorm(
+        self, layer: Any, path: str, inputs: Any, mask: Any, inside: dict[str, Any], moving: dict[str, Any]
+    ) -> None:
+        # Those that the layer took itself; where it is frozen, those that it would have taken.
+        mean, variance = inside["_moments"] if "_moments" in inside else layer._moments(widen(inputs), mask)
         depth = self._depths[path]
-        axes = [axis for axis in range(len(inputs.shape)) if axis != layer.axis % len(inputs.shape)]
-        # In the layer's own precision: what overflows there is what normalizes the batch.
-        wide = widen(inputs)
-        if mask is None:
-            mean, variance = tf.nn.moments(wide, axes)
-        else:
-            weights = tf.broadcast_to(tf.cast(mask, wide.dtype)[..., tf.newaxis], tf.shape(wide))
-            mean, variance = tf.nn.weighted_moments(wide, axes, weights)
-        old_mean, old_variance = (tf.cast(moving[name], wide.dtype) for name in ("moving_mean", "moving_variance"))
-        values = {
-            "batch_mean": mean,
-            "batch_variance": variance,
-            **moving,
-            "mean_drift": (mean - old_mean) / tf.sqrt(old_variance + layer.epsilon),
-            "variance_ratio": (variance + layer.epsilon) / (old_variance + layer.epsilon),
-        }
-        self.taps.append(Tap(depth, path, "batchnorm", "input", inputs, unit_axis=layer.axis))
-        self.taps.extend(
-            Tap(depth, path, "batchnorm", name, tf.cast(value, wide.dtype)) for name, value in values.items()
-        )
+        self.tensors.append(Tap(depth, path, "batchnorm", "input", inputs, unit_axis=layer.axis))
+        vectors = {"batch_mean": mean, "batch_variance": variance, **moving}
+        self.moments.append(MomentsTap(depth, path, layer.epsilon, vectors))
 
-    # -- gradients and weights ----------------------------------------------------------------------------------------
+    # -- gradients ----------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _tapped_tape(self) -> Iterator[None]:
-        original, thread, graph = tf.GradientTape.gradient, threading.get_ident(), _graph()
-
-        def gradient(tape: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() != thread or _graph() is not graph:
-                return original(tape, target, sources, *args, **kwargs)
-            flat, outputs = tf.nest.flatten(sources), list(self._outputs)
-            found = original(tape, target, [*flat, *(tap.tensor for tap in outputs)], *args, **kwargs)
+    def gradient(self, original: Callable[..., Any], tape: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
+        """Asks a tape for its gradients, and for those of the noted outputs."""
+        if _graph() is not self._graph:
+            return original(tape, target, sources, *args, **kwargs)
+        flat, outputs = tf.nest.flatten(sources), list(self._outputs)
+        found = original(tape, target, [*flat, *(tap.tensor for tap in outputs)], *args, **kwargs)
+        with self.guarded():
             for source, value in zip(flat, found, strict=False):
                 if value is not None:
                     self._gradients.setdefault(_identity(source), value)
             for tap, value in zip(outputs, found[len(flat) :], strict=True):
                 # Of several losses the first counts.
                 if measurable(value) and id(tap) not in self._gradients:
-                    self._gradients[id(tap)] = value
-                    self._note_gradient(tap.depth, tap.layer, "activation_gradient", tap.variable, value, tap.unit_axis)
-            return tf.nest.pack_sequence_as(sources, found[: len(flat)])
+                    value = self._gradients[id(tap)] = self._unscaled(value, of_output=True)
+                    self.tensors.append(
+                        Tap(tap.depth, tap.layer, "activation_gradient", tap.variable, value, unit_axis=tap.unit_axis)
+                    )
+        return tf.nest.pack_sequence_as(sources, found[: len(flat)])
 
-        tf.GradientTape.gradient = gradient
-        try:
-            yield
-        finally:
-            tf.GradientTape.gradient = original
-
-    def _note_gradient(
-        self, depth: int, layer: str, quantity: str, variable: str | None, value: Any, unit_axis: int = -1
-    ) -> None:
+    def _unscaled(self, value: Any, of_output: bool = False) -> Any:
         if isinstance(value, tf.IndexedSlices):
             value = tf.convert_to_tensor(value)
         if self._scale is not None:
-            value = self.read(value) / tf.cast(self._scale, value.dtype)
-        self.taps.append(Tap(depth, layer, quantity, variable, value, unit_axis=unit_axis))
+            wide = widen(self.read(value))
+            value = wide / tf.cast(self._scale, wide.dtype)
+        return value if of_output else summed_over_replicas(value)
 
-    def _note_weights(self, before: Mapping[int, Any], after: bool) -> None:
-        """Notes each weight as the step found it, its gradient, its update, and how far from the start it is left."""
-        for entry in self.entries:
-            depth, layer = self._depths.get(entry.path, len(self._depths)), entry.path
-            for name, variable in entry.variables.items():
-                old = before[id(variable)]
-                self.taps.append(Tap(depth, layer, "weight", name, old))
-                gradient = self._gradients.get(_identity(variable))
-                if gradient is not None:
-                    self._note_gradient(depth, layer, "gradient", name, gradient)
-                if not after:
-                    continue
-                new = tf.convert_to_tensor(variable)
-                if variable.trainable:
-                    self.taps.append(Tap(depth, layer, "update", name, new - old, relative_to=old))
-                if id(variable) in self.start:
-                    origin, norm = self.start[id(variable)]
-                    self.taps.append(Tap(depth, layer, "displacement", name, new - origin, relative_to=norm))
+
+# -- the two wrappers ----------------------------------------------------------------------------------------------------
+
+# One for each thread: the replicas of a mirrored step are traced in threads of their own, by turns.
+_active: dict[int, Taps] = {}
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _tapping(taps: Taps) -> Iterator[None]:
+    thread = threading.get_ident()
+    with _lock:
+        if not _active:
+            _install()
+        _active[thread] = taps
+    try:
+        yield
+    finally:
+        with _lock:
+            del _active[thread]
+            if not _active:
+                _uninstall()
+
+
+_originals: dict[str, Any] = {}
+
+
+def _install() -> None:
+    call, gradient = keras.layers.Layer.__call__, tf.GradientTape.gradient
+    _originals.update(call=call, gradient=gradient)
+
+    def tapped_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        taps = _active.get(threading.get_ident())
+        return call(layer, *args, **kwargs) if taps is None else taps.call(layer, call, args, kwargs)
+
+    def tapped_gradient(tape: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
+        taps = _active.get(threading.get_ident())
+        if taps is None:
+            return gradient(tape, target, sources, *args, **kwargs)
+        return taps.gradient(gradient, tape, target, sources, *args, **kwargs)
+
+    keras.layers.Layer.__call__, tf.GradientTape.gradient = tapped_call, tapped_gradient
+
+
+def _uninstall() -> None:
+    keras.layers.Layer.__call__, tf.GradientTape.gradient = _originals["call"], _originals["gradient"]
+
+
+def _recording(method: Any, name: str, inside: dict[str, Any]) -> Any:
+    """A method that notes what is of interest: what an activation takes, what moments gives."""
+
+    def recorded(x: Any, *args: Any, **kwargs: Any) -> Any:
+        result = method(x, *args, **kwargs)
+        inside[name] = x if name == "activation" else result
+        return result
+
+    return recorded
 
 
 # -- small things ------------------------------------------------------------------------------------------------------
+
+_NORMALIZATIONS = (keras.layers.LayerNormalization, keras.layers.GroupNormalization, keras.layers.RMSNormalization)
+
+
+def normalization_statistics(layer: Any, x: Any) -> dict[str, Any]:
+    """What a LayerNormalization, GroupNormalization or RMSNormalization divides each example by, from its inputs."""
+    if isinstance(layer, keras.layers.GroupNormalization):
+        axis = layer.axis % len(x.shape)
+        groups = x.shape[axis] if layer.groups == -1 else layer.groups
+        order = [0, axis, *(a for a in range(1, len(x.shape)) if a != axis)]
+        flat = tf.reshape(tf.transpose(x, order), (tf.shape(x)[0], groups, -1))
+        mean, variance = tf.nn.moments(flat, [2])
+        return {"mean": mean, "variance": variance}
+    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    if isinstance(layer, keras.layers.RMSNormalization):
+        return {"mean_square": tf.reduce_mean(tf.square(x), axes)}
+    mean, variance = tf.nn.moments(x, axes)
+    return {"mean": mean, "variance": variance}
+
+
+def _inner_methods(layer: Any) -> list[tuple[str, Any]]:
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return [("_moments", layer._moments)]
+    activation = vars(layer).get("activation")
+    fused = callable(activation) and not isinstance(layer, (keras.layers.RNN, keras.layers.Activation))
+    return [("activation", activation)] if fused and activation is not keras.activations.linear else []
 
 
 def _identity(variable: Any) -> int:
@@ -234,19 +327,20 @@ def _graph() -> Any:
 
 
 def _moving_statistics(layer: Any) -> dict[str, Any]:
+    if not isinstance(layer, keras.layers.BatchNormalization) or not layer.built:
+        return {}
     return {name: tf.convert_to_tensor(getattr(layer, name)) for name in ("moving_mean", "moving_variance")}
 
 
-def _saturation(layer: Any) -> tuple[float, float] | None:
+def _bounds(layer: Any, table: dict[str, tuple[float, float]]) -> tuple[float, float] | None:
     """Bounds of the activation that makes the layer's output; the gates inside LSTM and GRU are not its output."""
     if isinstance(layer, keras.layers.RNN) and not isinstance(layer, keras.layers.SimpleRNN):
         return None
-    return SATURATION_BOUNDS.get(getattr(getattr(layer, "activation", None), "__name__", ""))
+    return table.get(getattr(getattr(layer, "activation", None), "__name__", ""))
 
 
-def _unit_axis(layer: Any, tensor: Any) -> int:
-    channels_first = getattr(layer, "data_format", None) == "channels_first" and len(tensor.shape) > 2
-    return 1 if channels_first else -1
+def _unit_axis(layer: Any) -> int:
+    return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
 
 
 def _describe(value: Any) -> str:

@@ -160,7 +160,7 @@ def test_a_full_disk_costs_the_statistics_and_not_the_training(tmp_path):
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=300, check=True
     )
     counts, message = done.stdout.strip().splitlines()[-2:]
-    assert counts == "1 60 True"
+    assert counts == "2 60 True"  # once for each of the two files
     assert "Training goes on, and the statistics are kept in callback.history" in message
     assert 0 < len(kil.Profile.read(tmp_path)) < 60
 

@@ -46,7 +46,7 @@ def test_scalars_are_those_of_the_profiles(run):
     for tag, quantity, statistic in [
         ("activation_std/000_", "activation", "std"),
         ("gradient_l2/000_", "gradient", "l2"),
-        ("update_ratio/000_", "update", "relative"),
+        ("displacement_ratio/000_", "displacement", "relative"),
         ("activation_gradient_rms/000_", "activation_gradient", "rms"),
     ]:
         (found,) = [name for name in tags if name.startswith(tag)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -32,7 +34,10 @@ def fitted(update_freq, calls=((10, 2),), **compile_arguments):
         (np.int64(10), [10, 20]),
         (21, []),
         ("epoch", [10, 20]),
+        (kil.callbacks.PowersOfTwo(), [1, 2, 4, 8, 16]),
+        (kil.callbacks.FirstThenEvery(3, every=9), [1, 2, 3, 9, 18]),
     ],
+    ids=str,
 )
 def test_update_freq(update_freq, steps):
     assert fitted(update_freq) == steps
@@ -68,6 +73,34 @@ def test_several_steps_an_execution():
     """Of four steps run at once the last is measured; the epoch of ten ends with two."""
     assert fitted(3, steps_per_execution=4) == [4, 8, 10, 14, 18]
     assert fitted("epoch", steps_per_execution=4) == [10, 20]
+    assert fitted(kil.callbacks.PowersOfTwo(), steps_per_execution=4) == [4, 8, 18]
+
+
+def test_a_resumed_training_goes_on_with_the_powers_of_two():
+    model = compiled("plain")
+    model.optimizer.iterations.assign(60)
+    watching = kil.callbacks.LayerStatistics(update_freq=kil.callbacks.PowersOfTwo())
+    model.fit(*data(10 * BATCH), batch_size=BATCH, verbose=0, callbacks=[watching])
+    assert [profile.step for profile in watching.history] == [64]
+
+
+def test_a_time_budget():
+    """The steps watched are those that it says it chose, by the seconds of a real training."""
+    budget = kil.callbacks.TimeBudget(0.5)
+    model = compiled("plain")
+    watching = kil.callbacks.LayerStatistics(update_freq=budget)
+    model.fit(*data(400 * BATCH), batch_size=BATCH, epochs=2, verbose=0, callbacks=[watching])
+    steps = [profile.step for profile in watching.history]
+    assert steps[0] == 9
+    assert len(steps) > 2
+    changes, n = dict(budget.chosen), 0
+    for step, after in itertools.pairwise(steps):
+        n = changes.get(step, n)
+        assert after - step == n
+    notes = {profile.step: profile.notes["LayerStatistics"] for profile in watching.history if profile.notes}
+    assert list(notes) == [after for step, after in itertools.pairwise(steps) if step in changes]
+    assert notes[steps[1]] == f"every {changes[9]:,} steps from step 9 on, for 50 % of the training time"
+    assert 0 < budget.spent < budget.total
 
 
 def test_data_of_unknown_length():
@@ -92,18 +125,18 @@ def traces(monkeypatch):
     from keras_initlab.callbacks import watched_step
 
     counts = {"any": 0, "watched": 0}
-    train_step, tapped = keras.Model.train_step, watched_step.WatchedStep._tapped_train_step
+    train_step, tapped = keras.Model.train_step, watched_step.WatchedStep._tapped_step
 
     def counted_train_step(self, batch):
         counts["any"] += 1
         return train_step(self, batch)
 
-    def counted_tapped(self, batch):
+    def counted_tapped(self, *arguments):
         counts["watched"] += 1
-        return tapped(self, batch)
+        return tapped(self, *arguments)
 
     monkeypatch.setattr(keras.Model, "train_step", counted_train_step)
-    monkeypatch.setattr(watched_step.WatchedStep, "_tapped_train_step", counted_tapped)
+    monkeypatch.setattr(watched_step.WatchedStep, "_tapped_step", counted_tapped)
     return counts
 
 
@@ -126,7 +159,7 @@ def test_no_retracing(traces):
 
 @pytest.mark.parametrize("update_freq", [0, -1, 1.5, "sometimes", None, True])
 def test_wrong_update_freq(update_freq):
-    with pytest.raises(ValueError, match=r'must be "epoch", "batch" or a positive number of batches. Received: upd'):
+    with pytest.raises(ValueError, match=r'must be "epoch", "batch", a positive number .* Received: upd'):
         kil.callbacks.LayerStatistics(update_freq=update_freq)
 
 
