@@ -46,7 +46,7 @@ class LayerStatistics(keras.callbacks.Callback):
 
     Args:
         log_dir: folder for a TensorBoard event file and `profiles.jsonl`, which `Profile.read` reads; written while the
-            training runs, at most about two seconds behind. Default `None`: the history is kept in memory only.
+            training runs, at most about one second behind. Default `None`: the history is kept in memory only.
         update_freq: which steps to watch, as in `keras.callbacks.TensorBoard`: an integer n watches steps n, 2n, 3n and
             so on, counted over all calls of `fit`; `"batch"` every step; `"epoch"` (the default, since it costs next to
             nothing) the last step of each epoch, or the first where the data do not say how many batches they have. A
@@ -59,8 +59,8 @@ class LayerStatistics(keras.callbacks.Callback):
             Profile. They are called in a thread of their own.
         max_bytes: what the files in log_dir may take together. Beyond half of it histograms are left out, and then
             steps, so that it is enough for a training of any length.
-        dead_window: over how many of the last watched steps a unit has to be zero to count in `dead_window`. Default 10:
-            a unit that is zero for one batch may live for the next.
+        dead_window: over how many of the last watched steps a unit has to be zero to count in `dead_window`. Default
+            10: a unit that is zero for one batch may live for the next.
         hparams: what TensorBoard's HParams page shows of this run, names and values. Default `None`: the initializers
             and their seeds.
         verbose: 1 shows the three layers that stand out most in the terminal; 0, the default, nothing.
@@ -130,12 +130,12 @@ class LayerStatistics(keras.callbacks.Callback):
         """The latest Profiles, oldest first."""
         return [pending.profile for pending in self._taken]
 
-    # -- what Keras calls -----------------------------------------------------------------------------------------------
+    # -- what Keras calls ---------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Opens the files and prepares the watched step."""
         model = self.model
-        check_strategy(model.distribute_strategy)
+        check_strategy(model.distribute_strategy, self.schedule)
         # The dictionary is one for all callbacks of a call of fit.
         if (self.params or {}).setdefault("layer_statistics", self) is not self:
             raise ValueError(
@@ -178,18 +178,25 @@ class LayerStatistics(keras.callbacks.Callback):
             self.schedule.seconds(self._step, watched, time.perf_counter() - self._began)
         self._tell()
 
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Makes room for what Keras prints at the end of an epoch."""
+        if self._table is not None:
+            with self._guarded():
+                self._table.end_epoch()
+
     def on_train_end(self, logs: Any = None) -> None:
         """Writes what is left and closes the files."""
         if self._watched is not None:
             self._watched.disarm()
         if self._table is not None:
-            self._table.close()
+            with self._guarded():
+                self._table.close()
         if self._writer is not None:
             self._writer.close()
             self._tell()
             self._writer = None
 
-    # -- one step -------------------------------------------------------------------------------------------------------
+    # -- one step -----------------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
         """The watched step, of the train function that there is now."""
@@ -207,7 +214,7 @@ class LayerStatistics(keras.callbacks.Callback):
             return False
         taken = self._watched.take()
         for message in self._watched.messages():
-            warnings.warn(message, RuntimeWarning, stacklevel=4)
+            warnings.warn(message, stacklevel=4)
         if self._watched.failure is not None:
             raise self._watched.failure
         if taken is None:
@@ -251,7 +258,7 @@ class LayerStatistics(keras.callbacks.Callback):
 
         self.model.train_function = build_and_run
 
-    # -- what went wrong ------------------------------------------------------------------------------------------------
+    # -- what went wrong ----------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:

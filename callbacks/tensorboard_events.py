@@ -1,8 +1,8 @@
 """A Profile as one TensorBoard event: scalars by statistic, histograms by quantity, both in order of depth.
 
 What the numbers of an event stand between (tags, metadata, lengths) is the same at every step, so it is built once and
-the numbers are put into its bytes. An event of 1,400 scalars and 240 histograms takes 0.4 ms; setting the fields of a
-protobuf message one by one took 2.5 ms.
+the numbers are put into its bytes. An event of 1,400 scalars and 240 histograms takes 0.4 ms so, and 1.5 ms where the
+fields of a message are set one by one.
 """
 
 from __future__ import annotations

@@ -75,7 +75,10 @@ class WatchedStep:
         self._jit = bool(model.jit_compile) and not model.run_eagerly
         step = self._observed_step if self._jit else self._tapped_step
         # Past Keras's attribute tracking: the model must not come to own this object.
-        with replaced(model, "train_step", step), replaced(model, "_jit_compile", False if self._jit else model.jit_compile):
+        with (
+            replaced(model, "train_step", step),
+            replaced(model, "_jit_compile", False if self._jit else model.jit_compile),
+        ):
             try:
                 model.make_train_function(force=True)
                 self._function = model.train_function

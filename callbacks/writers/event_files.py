@@ -16,7 +16,7 @@ from ...statistics.profile import Profile
 from ..tensorboard_events import event_bytes, tags_of
 from .dashboard import layout_event
 from .files import RecordFile
-from .hyperparameters import HParams, session_end_event, session_event
+from .hyperparameters import HParams, checked_hparams, session_end_event, session_event
 
 _SUFFIX = ".keras_initlab"
 _RECORD_AROUND = 16  # bytes of length and checksums around each record
@@ -51,7 +51,7 @@ class EventFiles(RecordFile):
 
     def __init__(self, log_dir: str | os.PathLike[str], hparams: HParams | None = None) -> None:
         super().__init__(log_dir)
-        self.hparams = hparams
+        self.hparams = checked_hparams(hparams)
         self._begun = False
 
     def encode(self, profile: Profile) -> bytes:

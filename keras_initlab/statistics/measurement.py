@@ -80,9 +80,10 @@ class _Packing:
         segments = {name: self._segment(self._read(vector)) for name, vector in tap.vectors.items()}
         for name, place in segments.items():
             self._row(Row((tap.depth, tap.layer, "batchnorm", name), "small", place))
+        parts = (*segments.values(), self._segment(tap.count))
         for name, rule in (("mean_drift", "drift"), ("variance_ratio", "ratio")):
-            self.derived.append(Derived(rule, tuple(segments.values()), tap.epsilon))
-            self._row(Row((tap.depth, tap.layer, "batchnorm", name), "derived", len(self.derived) - 1))
+            place = self._derive(Derived(rule, parts, tap.epsilon))
+            self._row(Row((tap.depth, tap.layer, "batchnorm", name), "derived", place))
 
     def weight(self, tap: WeightTap) -> None:
         """A weight, its gradient, and how it moved."""
@@ -108,7 +109,9 @@ class _Packing:
             update = self._row(Row((tap.depth, tap.layer, "update", tap.name), "derived", len(self.derived) - 1))
         if start is not None:
             self.derived.append(Derived("difference", (new, self._segment(start))))
-            displacement = self._row(Row((tap.depth, tap.layer, "displacement", tap.name), "derived", len(self.derived) - 1))
+            displacement = self._row(
+                Row((tap.depth, tap.layer, "displacement", tap.name), "derived", len(self.derived) - 1)
+            )
         self.changes.append(Change(row, update, displacement, new, norm))
 
     def _large_change(self, tap: WeightTap, row: int) -> None:
@@ -142,12 +145,16 @@ class _Packing:
     def _measure(self, x: Any, tap: Tap) -> int:
         if id(x) not in self.places:
             self.places[id(x)] = len(self.tensors)
-            self.tensors.append((tap.quantity, _by_unit(widen(x), tap)))
+            self.tensors.append((tap.quantity, by_unit(widen(x), tap)))
         return self.places[id(x)]
 
     def _pair(self, x: Any, y: Any = None) -> int:
         self.pairs.append((x, y))
         return len(self.pairs) - 1
+
+    def _derive(self, derived: Derived) -> int:
+        self.derived.append(derived)
+        return len(self.derived) - 1
 
     def _segment(self, x: Any) -> int:
         self.small.append(tf.reshape(x, [-1]))
@@ -187,19 +194,24 @@ class _Packing:
             mirrored=tuple(quantity in ("weight", "gradient") for quantity, _ in self.tensors),
             segments=tuple(math.prod(x.shape) for x in self.small),
             derived=tuple(self.derived),
-            changes=tuple(Change(*(number[i] for i in change[:3]), *change[3:]) for change in self.changes),
+            changes=tuple(
+                change._replace(
+                    weight=number[change.weight], update=number[change.update], displacement=number[change.displacement]
+                )
+                for change in self.changes
+            ),
         )
 
 
 _RANK = {"preactivation": 0, "activation": 1, "batchnorm": 2, "normalization": 2, "activation_gradient": 3}
 
 
-def _by_unit(x: Any, tap: Tap) -> Any:
+def by_unit(x: Any, tap: Tap) -> Any:
     """The tensor as (values, units)."""
     rank = len(x.shape)
     if rank <= 1:
         # A vector of weights has one value a unit; a vector of outputs is one unit over the batch.
-        return tf.reshape(x, (-1, 1) if "activation" in tap.quantity else (1, -1))
+        return tf.reshape(x, (1, -1) if tap.quantity in ("weight", "gradient") else (-1, 1))
     axis = tap.unit_axis % rank
     if axis != rank - 1:
         x = tf.transpose(x, [*(a for a in range(rank) if a != axis), axis])

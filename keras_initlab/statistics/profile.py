@@ -56,7 +56,7 @@ class Profile:
       ‖gap‖ / ‖output in training‖ |
     | cosine | `update`: cosine of the angle to the update of the watched step before |
     | angle | `displacement`: angle between the weight and what it was at the start, in degrees |
-    | noise_scale | `gradient`, on demand: trace of the gradient's covariance over examples / ‖gradient‖², estimated from
+    | noise_scale | `gradient`, on demand: trace of the gradient's covariance over examples / ‖gradient‖², from
       the two halves of the batch: the batch size beyond which a larger one hardly helps |
     | histogram | list of [lower edge, upper edge, count], 2 bins an octave, zero by itself; of every value in
       tensors of up to 4095 values, in larger ones of about 2048 |

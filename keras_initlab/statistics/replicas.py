@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -13,19 +14,31 @@ def replica_context() -> Any:
     return context if context is not None and context.num_replicas_in_sync > 1 else None
 
 
-def summed_over_replicas(value: Any) -> Any:
-    """A gradient as the optimizer will reduce it: each replica's is that of its share of the loss."""
+def summed_over_replicas(gradients: list[Any], read: Callable[[Any], Any]) -> list[Any]:
+    """Gradients as the optimizer will reduce them: each replica's is that of its share of the loss.
+
+    Args:
+        gradients: of one replica.
+        read: gives the tensor to read in place of one of the model's.
+    """
     context = replica_context()
-    return value if context is None else context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+    if context is None or not gradients:
+        return gradients
+    return list(context.all_reduce(tf.distribute.ReduceOp.SUM, [read(gradient) for gradient in gradients]))
 
 
 def gathered(packed: dict[str, Any]) -> dict[str, Any]:
-    """Arrays with an axis for the replicas in front; `samples`, whose lengths may differ, one after the other."""
+    """Arrays with an axis for the replicas in front; `samples`, whose lengths may differ, one after the other.
+
+    Keras takes the mean of what a step returns, over replicas and with several workers over the first axis too. The
+    arrays are equal on all replicas, and in float64 the sum of equal float32 numbers is exact, so that the mean leaves
+    each what it is.
+    """
     context = replica_context()
     if context is None:
         return packed
-    # Keras takes the mean over the first axis, or over replicas: of equal values, which leaves them as they are.
+    wide = {name: tf.cast(value, tf.float64) for name, value in packed.items()}
     return {
         name: context.all_gather(value if name == "samples" else value[tf.newaxis], axis=0)[tf.newaxis]
-        for name, value in packed.items()
+        for name, value in wide.items()
     }

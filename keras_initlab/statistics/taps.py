@@ -64,12 +64,20 @@ class WeightTap:
 
 @dataclass(eq=False)
 class MomentsTap:
-    """What a BatchNormalization normalized a batch by, and what it will normalize by in inference."""
+    """What a BatchNormalization normalized a batch by, and what it will normalize by in inference.
+
+    Attributes:
+        depth, layer: as in a Profile.
+        epsilon: the layer's.
+        vectors: mean and variance of the batch, and the moving ones before the step.
+        count: of how many values, in all channels, the batch's are.
+    """
 
     depth: int
     layer: str
     epsilon: float
     vectors: dict[str, Any]
+    count: Any
 
 
 @dataclass
@@ -129,6 +137,10 @@ class Taps:
                     gradient = self._gradients.get(_identity(variable))
                     tap.gradient = None if gradient is None else self._unscaled(gradient)
                     self.weights.append(tap)
+            reached = [tap for tap in self.weights if tap.gradient is not None]
+            sums = summed_over_replicas([tap.gradient for tap in reached], self.read)
+            for tap, gradient in zip(reached, sums, strict=True):
+                tap.gradient = gradient
             for layer, path, inputs in self._normalizations:
                 for name, value in normalization_statistics(layer, widen(self.read(inputs))).items():
                     self.tensors.append(Tap(self._depths[path], path, "normalization", name, value))
@@ -163,7 +175,9 @@ class Taps:
         with self.guarded():
             path = self._note_outputs(entry, outputs, inside.get("activation"))
             if path is not None and isinstance(layer, keras.layers.BatchNormalization):
-                self._note_batchnorm(layer, path, args[0] if args else kwargs["inputs"], kwargs.get("mask"), inside, moving)
+                self._note_batchnorm(
+                    layer, path, args[0] if args else kwargs["inputs"], kwargs.get("mask"), inside, moving
+                )
             elif path is not None and isinstance(layer, _NORMALIZATIONS):
                 self._normalizations.append((layer, path, args[0] if args else kwargs["inputs"]))
         return outputs
@@ -198,11 +212,14 @@ class Taps:
         depth = self._depths[path]
         self.tensors.append(Tap(depth, path, "batchnorm", "input", inputs, unit_axis=layer.axis))
         vectors = {"batch_mean": mean, "batch_variance": variance, **moving}
-        self.moments.append(MomentsTap(depth, path, layer.epsilon, vectors))
+        counted = tf.size(inputs) if mask is None else tf.math.count_nonzero(mask)
+        self.moments.append(MomentsTap(depth, path, layer.epsilon, vectors, tf.cast(counted, tf.float32)))
 
     # -- gradients ----------------------------------------------------------------------------------------------------
 
-    def gradient(self, original: Callable[..., Any], tape: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
+    def gradient(
+        self, original: Callable[..., Any], tape: Any, target: Any, sources: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         """Asks a tape for its gradients, and for those of the noted outputs."""
         if _graph() is not self._graph:
             return original(tape, target, sources, *args, **kwargs)
@@ -215,22 +232,22 @@ class Taps:
             for tap, value in zip(outputs, found[len(flat) :], strict=True):
                 # Of several losses the first counts.
                 if measurable(value) and id(tap) not in self._gradients:
-                    value = self._gradients[id(tap)] = self._unscaled(value, of_output=True)
+                    value = self._gradients[id(tap)] = self._unscaled(value)
                     self.tensors.append(
                         Tap(tap.depth, tap.layer, "activation_gradient", tap.variable, value, unit_axis=tap.unit_axis)
                     )
         return tf.nest.pack_sequence_as(sources, found[: len(flat)])
 
-    def _unscaled(self, value: Any, of_output: bool = False) -> Any:
+    def _unscaled(self, value: Any) -> Any:
         if isinstance(value, tf.IndexedSlices):
             value = tf.convert_to_tensor(value)
         if self._scale is not None:
             wide = widen(self.read(value))
             value = wide / tf.cast(self._scale, wide.dtype)
-        return value if of_output else summed_over_replicas(value)
+        return value
 
 
-# -- the two wrappers ----------------------------------------------------------------------------------------------------
+# -- the two wrappers --------------------------------------------------------------------------------------------------
 
 # One for each thread: the replicas of a mirrored step are traced in threads of their own, by turns.
 _active: dict[int, Taps] = {}

@@ -60,25 +60,33 @@ def unpack(packed: Packed, layout: Layout, step: int, before: Packed | None = No
     columns = _columns(raw)
     _set_saturated(columns, packed["saturated"].sum(axis=0), layout)
     _set_dead(columns, packed["units"].sum(axis=0) == 0, layout, window)
-    _set_changes(columns, packed["norms"][0], segments, layout, None if before is None else (before["norms"][0], _segments(before["small"], layout)))
+    _set_changes(
+        columns,
+        packed["norms"][0],
+        segments,
+        layout,
+        None if before is None else (before["norms"][0], _segments(before["small"], layout)),
+    )
     histograms = _histograms(packed, layout, segments) if "samples" in packed else None
     return Profile(step, [row.key for row in layout.rows], columns, histograms)
 
 
-# -- what was measured of each tensor --------------------------------------------------------------------------------------
+# -- what was measured of each tensor ----------------------------------------------------------------------------------
 
 
 def _merged(fields: Array, mirrored: Sequence[bool]) -> Array:
     """One row of fields for each tensor, of all replicas together."""
+    first: Array = fields[0]
     if len(fields) == 1:
-        return fields[0]
+        return first
     count, nonzero, scale, total, l2, low, high, nonfinite = np.moveaxis(fields, 2, 0)
     top = scale.max(axis=0)
     total, l2, low, high = (values * (scale / top) for values in (total, l2, low, high))
     norms = np.sqrt((l2**2).sum(axis=0))
     sums = (count.sum(axis=0), nonzero.sum(axis=0), top, total.sum(axis=0), norms)
     merged = np.stack([*sums, low.min(axis=0), high.max(axis=0), nonfinite.sum(axis=0)], axis=1)
-    return np.where(np.array(mirrored)[:, np.newaxis], fields[0], merged)
+    merged[list(mirrored)] = first[list(mirrored)]
+    return merged
 
 
 def _segments(small: npt.NDArray[Any], layout: Layout) -> list[Array]:
@@ -87,12 +95,18 @@ def _segments(small: npt.NDArray[Any], layout: Layout) -> list[Array]:
     by_replica = small.astype(np.float64)
     found = [by_replica[:, end - size : end] for end, size in zip(ends, layout.segments, strict=True)]
     segments = [segment[0] for segment in found]
-    for mean, variance in {d.parts[:2] for d in layout.derived if d.rule == "drift"}:
-        # The moments of a batch from those of its parts on the replicas.
-        segments[mean] = found[mean].mean(axis=0)
-        segments[variance] = (found[variance] + found[mean] ** 2).mean(axis=0) - segments[mean] ** 2
+    for mean, variance, _, _, count in {d.parts for d in layout.derived if d.rule == "drift"}:
+        segments[mean], segments[variance] = _merged_moments(found[mean], found[variance], found[count])
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         return [*segments, *(_RULES[d.rule](segments, d) for d in layout.derived)]
+
+
+def _merged_moments(means: Array, variances: Array, counts: Array) -> tuple[Array, Array]:
+    """The moments of a batch from those of its parts on the replicas, of which some may be empty."""
+    some = counts[:, 0] > 0
+    means, variances, share = means[some], variances[some], counts[some] / counts.sum()
+    mean = (share * means).sum(axis=0)
+    return mean, (share * (variances + (means - mean) ** 2)).sum(axis=0)
 
 
 def _difference(segments: Sequence[Array], derived: Derived) -> Array:
@@ -101,12 +115,12 @@ def _difference(segments: Sequence[Array], derived: Derived) -> Array:
 
 
 def _drift(segments: Sequence[Array], derived: Derived) -> Array:
-    mean, _, moving_mean, moving_variance = (segments[i] for i in derived.parts)
+    mean, _, moving_mean, moving_variance, _ = (segments[i] for i in derived.parts)
     return (mean - moving_mean) / np.sqrt(moving_variance + derived.constant)
 
 
 def _ratio(segments: Sequence[Array], derived: Derived) -> Array:
-    _, variance, _, moving_variance = (segments[i] for i in derived.parts)
+    _, variance, _, moving_variance, _ = (segments[i] for i in derived.parts)
     return (variance + derived.constant) / (moving_variance + derived.constant)
 
 
@@ -143,30 +157,29 @@ def _norm_fields(norms: Array) -> dict[str, Array]:
     return {**unknown, "scale": np.ones(len(norms)), "l2": norms[:, 0], "nonfinite": norms[:, 2]}
 
 
+@np.errstate(invalid="ignore", divide="ignore", over="ignore")
 def _columns(raw: Mapping[str, Array]) -> dict[str, Array]:
     """Statistics of the finite values; nan stands for what does not apply."""
     count, scale = raw["count"], raw["scale"]
     finite = np.where(count > raw["nonfinite"], count - raw["nonfinite"], np.nan)
-    known = np.where(np.isnan(finite), np.nan, 1.0)
+    known = np.where(count == raw["nonfinite"], np.nan, scale)
     # Equal values have no deviation, and their sums may have overflowed.
     equal = (raw["min"] == raw["max"]) & (raw["nonfinite"] == 0)
     total = np.where(equal, raw["max"] * count, raw["sum"])
     l2 = np.where(equal, np.abs(raw["max"]) * np.sqrt(count), raw["l2"])
     mean, square = total / finite, l2**2 / finite
-    variance = np.where(equal, 0.0, np.maximum(square - mean**2, 0.0))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {
-            **{name: np.full(count.shape, np.nan) for name in STATISTICS},
-            "count": count,
-            "mean": mean * scale,
-            "std": np.sqrt(variance) * scale,
-            "rms": np.sqrt(square) * scale,
-            "min": raw["min"] * known * scale,
-            "max": raw["max"] * known * scale,
-            "l2": l2 * scale * np.where(count == raw["nonfinite"], np.nan, 1.0),
-            "zeros": np.where(count > 0, (count - raw["nonzero"]) / count, np.nan),
-            "nonfinite": raw["nonfinite"],
-        }
+    return {
+        **{name: np.full(count.shape, np.nan) for name in STATISTICS},
+        "count": count,
+        "mean": mean * scale,
+        "std": np.sqrt(np.where(equal, 0.0, np.maximum(square - mean**2, 0.0))) * scale,
+        "rms": np.sqrt(square) * scale,
+        "min": raw["min"] * known,
+        "max": raw["max"] * known,
+        "l2": l2 * known,
+        "zeros": (count - raw["nonzero"]) / count,
+        "nonfinite": raw["nonfinite"],
+    }
 
 
 def _set_saturated(columns: dict[str, Array], outside: Array, layout: Layout) -> None:
@@ -255,10 +268,11 @@ def _histograms(packed: Packed, layout: Layout, segments: Sequence[Array]) -> Hi
         [sample_size(n // width, width) if width else 0 for n, width in zip(row, layout.widths, strict=True)]
         for row in counts.tolist()
     ]
-    owners = np.repeat(np.tile(np.arange(tensors), len(sizes)), np.ravel(sizes))
+    owners = np.repeat(np.tile(np.arange(tensors), len(sizes)), np.ravel(sizes).astype(int))
     first = np.arange(len(owners)) < sum(sizes[0])
     once = first | ~np.append(np.array(layout.mirrored, bool), False)[owners]
-    runs, small = [], []
+    runs: list[int] = []
+    small: list[Array] = []
     for row in layout.rows:
         if row.key[2] not in _SAMPLED or row.source in ("norms", "derived") or row.key[3] in _VECTORS:
             runs.append(-1)

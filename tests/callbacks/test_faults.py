@@ -52,13 +52,6 @@ def test_model_that_is_not_compiled():
         fit(model)
 
 
-def test_distribution_strategies_are_refused():
-    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
-        model = compiled("plain")
-    with pytest.raises(ValueError, match=r"without a distribution strategy. Received: a model made under MirroredStr"):
-        fit(model)
-
-
 def test_labels_of_the_wrong_shape_leave_the_model_whole(tmp_path):
     model = compiled("plain")
     x, y = data(32)

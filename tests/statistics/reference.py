@@ -64,3 +64,49 @@ def histogram(values: Any, edges: Any) -> list[int]:
                 counts[i] += 1
                 break
     return counts
+
+
+def gradient_descent(forward: Any, model: Any, batches: Any, learning_rate: float, scale: float = 1.0) -> dict[str, Any]:
+    """Steps of plain gradient descent on the mean squared error, each layer called by hand; an account of the last.
+
+    Args:
+        forward: gives path and output of each call of a layer, in order of execution; the last is what the model says.
+        model: whose variables are trained in place.
+        batches: x and y of each step.
+        learning_rate: of the descent.
+        scale: what the loss is multiplied by, and the gradients are divided by again.
+    """
+    for x, y in batches:
+        variables = model.trainable_variables
+        with tf.GradientTape() as tape:
+            outputs = forward(model, tf.convert_to_tensor(x))
+            loss = tf.reduce_mean(tf.square(tf.cast(outputs[-1][1], tf.float32) - y)) * scale
+        found = tape.gradient(loss, [*(h for _, h in outputs), *(v.value for v in variables)])
+        found = [None if g is None else _dense(g).astype(np.float64) / scale for g in found]
+        old = [np.array(v) for v in variables]
+        gradients = found[len(outputs) :]
+        for variable, before, gradient in zip(variables, old, gradients, strict=True):
+            variable.assign(before - np.float32(learning_rate) * gradient.astype(np.float32))
+    return {
+        "outputs": [(path, np.asarray(tf.cast(h, tf.float64))) for path, h in outputs],
+        "output_gradients": [(path, g) for (path, _), g in zip(outputs, found, strict=False)],
+        "weights": {v.path: w for v, w in zip(variables, old, strict=True)},
+        "gradients": {v.path: g for v, g in zip(variables, gradients, strict=True)},
+        "updates": {v.path: np.array(v, np.float64) - w for v, w in zip(variables, old, strict=True)},
+    }
+
+
+def assert_row(row: Any, values: Any, tolerance: float = 1e-5) -> None:
+    """Every moment of a Profile's row, to a share of the tensor's own scale: a mean near zero has no digits of its own.
+
+    Of values so near to zero that rounding decides, any number may be zero.
+    """
+    expected, x = statistics(values), np.asarray(values, np.float64)
+    size = max(expected["rms"], 1e-30)
+    uncertain = 2 * np.mean((x != 0) & (np.abs(x) <= tolerance * size))
+    for name, value in expected.items():
+        if row[name] is None and name not in ("count", "rms", "l2", "nonfinite"):
+            continue  # of differences of large weights the norm is all that is known
+        allowed = {"count": 0, "nonfinite": 0, "zeros": uncertain}.get(name, tolerance * max(abs(value), size))
+        wrong = f"{row['layer']}, {row['quantity']} of {row['variable']}: {name} {row[name]}, not {value}"
+        assert abs(row[name] - value) <= allowed, wrong

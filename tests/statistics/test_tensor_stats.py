@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_initlab.statistics.measurement import pack, unpack
+from keras_initlab.statistics.measurement import pack
 from keras_initlab.statistics.schema import BIN_EDGES, ZERO_BIN
-from keras_initlab.statistics.taps import Tap
+from keras_initlab.statistics.taps import Tap, Taps
+from keras_initlab.statistics.unpacking import on_host, unpack
 
 from .reference import histogram, statistics
 
@@ -39,12 +40,12 @@ def measured(values, dtype="float32", mode="careful", quantity="activation", uni
 
     def run(x):
         tap = Tap(0, "layer", quantity, None, x, bounds, unit_axis)
-        packed, layout = pack([tap], lambda t: t, with_histograms=True, shortcut=mode == "quick")
+        packed, layout = pack(Taps([], tensors=[tap]), None, shortcut=mode == "quick")
         layouts.append(layout)
         return packed
 
     packed = tf.function(run, jit_compile=mode == "xla")(tensor)
-    (row,) = unpack(packed, layouts[0], step=3).rows
+    (row,) = unpack(on_host(packed), layouts[0], step=3).rows
     return row
 
 
