@@ -16,6 +16,7 @@ import numpy as np
 from ..statistics.layers import LayerFilter, check_filter, measured_layers
 from ..statistics.memory import Memory
 from ..statistics.observe import require_tensorflow
+from ..statistics.probes.extras import check_replicas, checked_extras
 from ..statistics.profile import Profile
 from .faults import report_of
 from .live_table import LiveTable
@@ -55,6 +56,18 @@ class LayerStatistics(keras.callbacks.Callback):
         histograms: whether to take histograms. They cost little; leave them out to save disk.
         layers: which layers to watch: a regular expression searched for in the layer's path, or a callable that takes
             the layer. Default `None`: all.
+        extras: what to measure besides, of
+
+            - `"channels"`: mean, deviation and share of zeros of each channel of each output, in `Profile.channels`.
+            - `"inference_gap"`: output in training less output in inference mode, on the same batch and with the
+              weights before the step. One more forward pass.
+            - `"noise_scale"`: the gradient noise scale, from the gradients of the two halves of the batch, which random
+              layers and BatchNormalization treat each by itself. Of the loss that the model was compiled with; one more
+              forward and backward pass. The row of the model itself is that of all gradients together.
+            - `"time"`: states of recurrent layers and the gradients for them by time step, which is counted as the
+              layer goes; of more than 64 steps 64. The recurrent layers once more, forward and backward.
+
+            Default: none of them. The last two are for training on one device.
         writers: where Profiles go besides: `Writer` objects such as `Parquet("folder")`, or callables that take a
             Profile. They are called in a thread of their own.
         max_bytes: what the files in log_dir may take together. Beyond half of it histograms are left out, and then
@@ -94,6 +107,7 @@ class LayerStatistics(keras.callbacks.Callback):
         histograms: bool = True,
         layers: LayerFilter | None = None,
         *,
+        extras: Sequence[str] = (),
         writers: Sequence[Writer | Callable[[Profile], Any]] = (),
         max_bytes: int = MAX_BYTES,
         dead_window: int = 10,
@@ -111,7 +125,7 @@ class LayerStatistics(keras.callbacks.Callback):
         self.log_dir, self.histograms, self.layers = log_dir, histograms, layers
         self.writers, self.max_bytes = checked_writers(writers), checked_max_bytes(max_bytes)
         self.hparams = checked_hparams(hparams)
-        self.strict = strict
+        self.extras, self.strict = checked_extras(extras), strict
         self.schedule = Schedule.of(update_freq)
         self._table = LiveTable() if verbose else None
         self._taken: deque[Pending] = deque(maxlen=HISTORY)
@@ -136,6 +150,7 @@ class LayerStatistics(keras.callbacks.Callback):
         """Opens the files and prepares the watched step."""
         model = self.model
         check_strategy(model.distribute_strategy, self.schedule)
+        check_replicas(self.extras, model.distribute_strategy.num_replicas_in_sync)
         # The dictionary is one for all callbacks of a call of fit.
         if (self.params or {}).setdefault("layer_statistics", self) is not self:
             raise ValueError(
@@ -206,7 +221,7 @@ class LayerStatistics(keras.callbacks.Callback):
         with model.distribute_strategy.scope():
             self._memory.remember(model.trainable_variables)
         model.make_train_function()
-        self._watched = WatchedStep(model, self.layers, self._memory, self.histograms, self.strict)
+        self._watched = WatchedStep(model, self.layers, self._memory, self.histograms, self.strict, self.extras)
 
     def _take(self) -> bool:
         """Whether the execution was a watched one."""
@@ -219,10 +234,10 @@ class LayerStatistics(keras.callbacks.Callback):
             raise self._watched.failure
         if taken is None:
             return False
-        packed, layout = taken
+        packed, layout = taken.packed, taken.layout
         before = self._last[0] if self._last is not None and self._last[1] == layout else None
-        self._last = taken
-        pending = Pending(packed, layout, self._step, before, self._dead_for_long(packed["units"].sum(axis=0) == 0))
+        self._last = packed, layout
+        pending = Pending(taken, self._step, before, self._dead_for_long(packed["units"].sum(axis=0) == 0))
         note = self.schedule.note()
         if note:
             pending.notes["LayerStatistics"] = note

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -15,10 +15,19 @@ from ..statistics.layout import Layout
 from ..statistics.measurement import pack
 from ..statistics.memory import Memory
 from ..statistics.observe import skipped_message
+from ..statistics.probes.extras import Extras, ExtrasLayout, extras_on_host, with_extras
 from ..statistics.profile import Profile
 from ..statistics.replicas import gathered
-from ..statistics.taps import Taps
 from ..statistics.unpacking import Packed, on_host, unpack
+
+
+class Taken(NamedTuple):
+    """What a watched step brought: its arrays, those of the extras, and what is where in them."""
+
+    packed: Packed
+    layout: Layout
+    extras: Packed
+    extras_layout: ExtrasLayout
 
 
 class Pending:
@@ -26,14 +35,13 @@ class Pending:
 
     Attributes:
         step: its number.
-        packed: its arrays.
         notes: what its Profile has to say besides.
     """
 
-    def __init__(self, packed: Packed, layout: Layout, step: int, before: Packed | None, window: Any) -> None:
-        self.packed, self.step = packed, step
+    def __init__(self, taken: Taken, step: int, before: Packed | None, window: Any) -> None:
+        self.step = step
         self.notes: dict[str, str] = {}
-        self._make: Callable[[], Profile] | None = functools.partial(unpack, packed, layout, step, before, window)
+        self._make: Callable[[], Profile] | None = functools.partial(_profile, taken, step, before, window)
 
     @cached_property
     def profile(self) -> Profile:
@@ -62,13 +70,23 @@ class WatchedStep:
         memory: of the start of each weight.
         histograms: whether to take histograms.
         strict: whether an error in the measuring is raised.
+        extras: what to measure besides.
     """
 
-    def __init__(self, model: Any, layers: LayerFilter | None, memory: Memory, histograms: bool, strict: bool) -> None:
+    def __init__(
+        self,
+        model: Any,
+        layers: LayerFilter | None,
+        memory: Memory,
+        histograms: bool,
+        strict: bool,
+        extras: Sequence[str] = (),
+    ) -> None:
         self.model, self.layers, self.memory, self.histograms, self.strict = model, layers, memory, histograms, strict
+        self.extras = extras
         self.plain = model.train_function
         self.failure: Exception | None = None
-        self._layouts: list[Layout] = []
+        self._layouts: list[tuple[Layout, ExtrasLayout]] = []
         self._result: dict[str, Any] | None = None
         self._messages: list[str] = []
         self._train_step = model.train_step
@@ -98,13 +116,14 @@ class WatchedStep:
         if self.model.train_function == self._run_once:
             self.model.train_function = self.plain
 
-    def take(self) -> tuple[Packed, Layout] | None:
+    def take(self) -> Taken | None:
         """The arrays of the execution that was watched, or None if there was none."""
         result, self._result = self._result, None
         if result is None or not result["packed"]:
             return None
         packed = on_host(result["packed"])
-        return packed, self._layouts[int(packed.pop("layout").flat[0])]
+        layout, extras_layout = self._layouts[int(packed.pop("layout").flat[0])]
+        return Taken(packed, layout, extras_on_host(result["extras"]), extras_layout)
 
     def messages(self) -> list[str]:
         """What has not been told yet of layers that are not measured."""
@@ -118,22 +137,28 @@ class WatchedStep:
         return result["logs"]
 
     def _tapped_step(self, data: Any, step: Callable[[Any], Any] | None = None) -> dict[str, Any]:
-        taps = Taps(measured_layers(self.model, self.layers), strict=self.strict)
+        extras = Extras(self.extras, self.model, measured_layers(self.model, self.layers), shortcut=not self._jit)
+        taps = extras.taps(self.strict)
         if self._jit or self.model.run_eagerly:
             taps.read = lambda tensor: tensor
+        with taps.guarded():
+            extras.before_step(data)
         with taps.watch(self.model.optimizer):
             logs = (step or self._train_step)(data)
         packed: dict[str, Any] = {}
+        besides: dict[str, Any] = {}
         with taps.guarded():
             packed, layout = pack(taps, self.memory, shortcut=not self._jit, histograms=self.histograms)
-            if layout not in self._layouts:
-                self._messages += skipped_message(taps.skipped)
-                self._layouts.append(layout)
-            packed["layout"] = tf.constant([float(self._layouts.index(layout))], tf.float64)
+            besides, extras_layout = extras.after_step(taps)
+            both = layout, extras_layout
+            if both not in self._layouts:
+                self._messages += [*skipped_message(taps.skipped), *extras.messages]
+                self._layouts.append(both)
+            packed["layout"] = tf.constant([float(self._layouts.index(both))], tf.float64)
             packed = gathered(packed)
         if taps.failure is not None:
-            self.failure, packed = taps.failure, {}
-        return {"logs": logs, "packed": packed}
+            self.failure, packed, besides = taps.failure, {}, {}
+        return {"logs": logs, "packed": packed, "extras": besides}
 
     def _observed_step(self, data: Any) -> dict[str, Any]:
         plain = tf.function(self._train_step, jit_compile=True, reduce_retracing=True)
@@ -142,11 +167,16 @@ class WatchedStep:
 
         def observe(data: Any) -> dict[str, Any]:
             before = [variable.read_value() for variable in variables]
-            packed = self._tapped_step(data)["packed"]
+            found = self._tapped_step(data)
             for variable, value in zip(variables, before, strict=True):
                 variable.assign(value)
-            return packed
+            return {name: found[name] for name in ("packed", "extras")}
 
-        packed = tf.function(observe, jit_compile=True)(data)
-        with tf.control_dependencies(tf.nest.flatten(packed)):
-            return {"logs": plain(data), "packed": packed}
+        found = tf.function(observe, jit_compile=True)(data)
+        with tf.control_dependencies(tf.nest.flatten(found)):
+            return {"logs": plain(data), **found}
+
+
+def _profile(taken: Taken, step: int, before: Packed | None, window: Any) -> Profile:
+    profile = unpack(taken.packed, taken.layout, step, before, window)
+    return with_extras(profile, taken.extras, taken.extras_layout) if taken.extras else profile

@@ -8,10 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from keras_initlab.statistics.schema import BIN_EDGES, DEVICE_BINS, DEVICE_SHIFT, STORED_BIN
-
-# By the first bits of a float32 (sign, exponent, first of the mantissa): its bin, counted from the left.
-_IN_ORDER = np.concatenate([np.arange(DEVICE_BINS // 2, DEVICE_BINS), np.arange(DEVICE_BINS // 2)[::-1]])
+from keras_initlab.statistics.schema import BIN_EDGES, RAW_BINS, BIN_SHIFT, STORED_BIN
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,19 +29,21 @@ class Histograms:
 
     @classmethod
     def from_values(
-        cls, values: npt.NDArray[np.float32], owner: npt.NDArray[np.int64], tensors: int, runs: Sequence[int]
+        cls, values: npt.NDArray[np.float32], first: npt.NDArray[np.int64], tensors: int, runs: Sequence[int]
     ) -> Histograms:
-        """Of the values of several tensors, each value with the number of its tensor.
+        """Of the values of several tensors, each value with the number of its tensor's first bin.
 
         One shift and one count over all of them; values that are not finite are left out.
         """
-        bins = _IN_ORDER[values.view(np.uint32) >> DEVICE_SHIFT]
-        counts = np.bincount(owner * DEVICE_BINS + bins, minlength=tensors * DEVICE_BINS)
-        return cls._from_counts(counts.reshape(tensors, DEVICE_BINS), runs)
+        bits = values.view(np.int32)
+        # From the left: negative values, the largest first, then positive ones.
+        bins = ((bits >> BIN_SHIFT) & (RAW_BINS - 1)) ^ ((bits >> 31) & (RAW_BINS // 2 - 1) | RAW_BINS // 2)
+        counts = np.bincount(first + bins, minlength=tensors * RAW_BINS)
+        return cls._from_counts(counts.reshape(tensors, RAW_BINS), runs)
 
     @classmethod
     def _from_counts(cls, counts: npt.NDArray[np.int64], runs: Sequence[int]) -> Histograms:
-        rows, places = np.divmod(np.flatnonzero(counts), DEVICE_BINS)
+        rows, places = np.divmod(np.flatnonzero(counts), RAW_BINS)
         found, bins = counts[rows, places], STORED_BIN[places]
         # Zeros of both signs share a bin, and stand next to each other.
         first = (bins >= 0) & np.append(True, (np.diff(bins) != 0) | (np.diff(rows) != 0))[: len(bins)]

@@ -58,6 +58,7 @@ class _Packing:
         self.tensors: list[tuple[str, Any]] = []
         self.places: dict[int, int] = {}
         self.copies: dict[int, Any] = {}
+        self.counted: set[int] = set()
         self.pairs: list[tuple[Any, Any]] = []
         self.small: list[Any] = []
         self.derived: list[Derived] = []
@@ -73,7 +74,10 @@ class _Packing:
         if tap.bounds is not None:
             row = row._replace(saturated=len(self.saturated))
             self.saturated.append(saturated_count(x, tap.bounds))
-        self._row(row._replace(units=x.shape[1] or 0) if tap.quantity == "activation" else row)
+        if tap.quantity == "activation" and x.shape[1]:
+            row = row._replace(units=x.shape[1])
+            self.counted.add(place)
+        self._row(row)
 
     def moments(self, tap: MomentsTap) -> None:
         """What a BatchNormalization normalized by, and how far that is from its moving statistics."""
@@ -168,7 +172,7 @@ class _Packing:
         for group in _groups([x for _, x in self.tensors]):
             found, counts = statistics_of([self.tensors[i][1] for i in group], shortcut)
             fields.append(found)
-            units += [c for i, c in zip(group, counts, strict=True) if self.tensors[i][0] == "activation"]
+            units += [c for i, c in zip(group, counts, strict=True) if i in self.counted]
         norms = [norms_of([self.pairs[i] for i in group], shortcut) for group in _groups([x for x, _ in self.pairs])]
         wide = tf.float64 if any(x.dtype == tf.float64 for x in self.small) else tf.float32
         packed = {

@@ -59,7 +59,7 @@ class Profile:
     | noise_scale | `gradient`, on demand: trace of the gradient's covariance over examples / ‖gradient‖², from
       the two halves of the batch: the batch size beyond which a larger one hardly helps |
     | histogram | list of [lower edge, upper edge, count], 2 bins an octave, zero by itself; of every value in
-      tensors of up to 4095 values, in larger ones of about 2048 |
+      tensors of up to 2047 values, in larger ones of about 1024 |
 
     `notes` holds what has to be said of a layer besides its numbers, by the layer's name: of a predicted Profile what
     was measured instead or assumed; measured ones have none. `fans` holds `(fan_in, fan_out)` of each kernel by its
@@ -133,6 +133,8 @@ class Profile:
         gradients on the way back. None where all is finite.
         """
         bad = [self.keys[i] for i in np.flatnonzero(self.statistics["nonfinite"] > 0)]
+        # The row of all gradients together says no layer.
+        bad = [key for key in bad if key[2:] != ("gradient", None)]
         if not bad:
             return None
         forward = [key for key in bad if key[2] in _FORWARD]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy.typing as npt
 import tensorflow as tf
 
 
@@ -37,8 +38,27 @@ def gathered(packed: dict[str, Any]) -> dict[str, Any]:
     context = replica_context()
     if context is None:
         return packed
-    wide = {name: tf.cast(value, tf.float64) for name, value in packed.items()}
     return {
-        name: context.all_gather(value if name == "samples" else value[tf.newaxis], axis=0)[tf.newaxis]
-        for name, value in wide.items()
+        name: _gathered(context, tf.cast(value if name == "samples" else value[tf.newaxis], tf.float64))
+        for name, value in packed.items()
     }
+
+
+def _gathered(context: Any, value: Any) -> Any:
+    if value.shape.num_elements() == 0:
+        # TensorFlow 2.21 ends with a segmentation fault where it gathers nothing.
+        parts = [value] * context.num_replicas_in_sync
+        return tf.concat(parts, axis=0)[tf.newaxis]
+    return context.all_gather(value, axis=0)[tf.newaxis]
+
+
+def by_replica(array: npt.NDArray[Any], rank: int) -> npt.NDArray[Any]:
+    """A gathered array on the host, with one axis for the replicas in front of the axes that each one has.
+
+    Args:
+        array: (1, replicas, ...), or (replicas, ...) where Keras took the mean over the first axis; without any where
+            there is one device only.
+        rank: of the array of one replica.
+    """
+    own = array.shape[array.ndim - rank :]
+    return array.reshape(array.shape[-rank - 1] if array.ndim > rank else 1, *own)

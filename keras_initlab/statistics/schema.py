@@ -48,26 +48,25 @@ COLUMNS = (*KEYS, *STATISTICS, "histogram")
 COUNTS = ("count", "nonfinite")
 
 # A bin is the sign, the exponent and the leading mantissa bit of a float32: 2 bins an octave, every value has its
-# bin, and finding it is one shift. The device counts them in the order of their bits: positive ones, then negative
-# ones.
-DEVICE_SHIFT = 22
-DEVICE_BINS = 1024
+# bin, and finding it is one shift.
+BIN_SHIFT = 22
+RAW_BINS = 1024
 # Histograms of larger tensors are of about this many values: counting every value of a network of 20 layers costs more
 # than its training step (25 ms against 19 ms). The other statistics see every value.
-HISTOGRAM_SAMPLE = 2048
+HISTOGRAM_SAMPLE = 1024
 
-_SIDE = DEVICE_BINS // 2
+_SIDE = RAW_BINS // 2
 # Stored: exponent 0 (zero, and what the hardware takes for zero) is one bin of no width, whatever the sign; exponent
 # 255 (infinite, or not a number) has none.
 ZERO_BIN = _SIDE - 4
 STORED_BIN = np.concatenate(
     [[-1, -1], np.arange(ZERO_BIN), [ZERO_BIN] * 4, np.arange(ZERO_BIN + 1, 2 * ZERO_BIN + 1), [-1, -1]]
 )
-"""Number of the stored bin of each ordered device bin; -1 where there is none."""
+"""Number of the stored bin of each of them, from the left; -1 where there is none."""
 
 
 def _bin_edges() -> npt.NDArray[np.float64]:
-    starts = (np.arange(2, _SIDE - 1, dtype=np.uint32) << DEVICE_SHIFT).view(np.float32).astype(np.float64)
+    starts = (np.arange(2, _SIDE - 1, dtype=np.uint32) << BIN_SHIFT).view(np.float32).astype(np.float64)
     positive = np.stack([starts[:-1], starts[1:]], axis=1)
     positive[-1, 1] = 2.0**128
     return np.concatenate([-positive[::-1, ::-1], [[0.0, 0.0]], positive])

@@ -13,6 +13,7 @@ a product with the activation after it.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -111,6 +112,7 @@ class Taps:
         self._gradients: dict[int, Any] = {}
         self._normalizations: list[tuple[Any, str, Any]] = []
         self._scale: Any = None
+        self._running: Any = None
 
     @contextlib.contextmanager
     def watch(self, optimizer: Any = None) -> Iterator[None]:
@@ -130,7 +132,7 @@ class Taps:
             yield
         with self.guarded():
             for entry in self.entries:
-                depth = self._depths.get(entry.path, len(self._depths))
+                depth = self._depth(entry.path)
                 for name, variable in entry.variables.items():
                     tap = WeightTap(depth, entry.path, name, variable, before[id(variable)])
                     tap.new = tf.convert_to_tensor(variable) if optimizer is not None else None
@@ -155,6 +157,13 @@ class Taps:
                 raise
             self.failure = self.failure or error
 
+    def _depth(self, path: str) -> int:
+        """Place of a layer; where it has none of its own, that of a layer around it, or of the first inside it."""
+        around = (path.rsplit("/", n)[0] for n in range(path.count("/") + 1))
+        inside = (name for name in self._depths if name.startswith(f"{path}/"))
+        names = itertools.chain(around, inside)
+        return next((self._depths[name] for name in names if name in self._depths), len(self._depths))
+
     # -- layers -----------------------------------------------------------------------------------------------------
 
     def call(self, layer: Any, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -171,6 +180,10 @@ class Taps:
                 moving = _moving_statistics(layer)
                 for name, method in _inner_methods(layer):
                     stack.enter_context(replaced(layer, name, _recording(method, name, inside)))
+                scores = self._by_layer.get(id(getattr(layer, "_softmax", None)))
+                if scores is not None:
+                    stack.enter_context(replaced(tf.nn, "softmax", self._noting_scores(layer, scores)))
+                stack.enter_context(replaced(self, "_running", layer))
             outputs = call(layer, *args, **kwargs)
         with self.guarded():
             path = self._note_outputs(entry, outputs, inside.get("activation"))
@@ -203,6 +216,19 @@ class Taps:
             self.tensors.append(tap)
             self._outputs.append(tap)
         return path
+
+    def _noting_scores(self, attention: Any, entry: MeasuredLayer) -> Callable[..., Any]:
+        """A softmax for an attention without dropout, which takes it itself, not by the layer that it has for it."""
+        softmax = tf.nn.softmax
+
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            scores = softmax(*args, **kwargs)
+            if self._running is attention:
+                with self.guarded():
+                    self._note_outputs(entry, scores, None)
+            return scores
+
+        return noted
 
     def _note_batchnorm(
         self, layer: Any, path: str, inputs: Any, mask: Any, inside: dict[str, Any], moving: dict[str, Any]

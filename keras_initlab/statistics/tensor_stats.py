@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from keras_initlab.statistics.schema import HISTOGRAM_SAMPLE
@@ -137,10 +138,15 @@ def norms_of(pairs: Sequence[tuple[Any, Any]], shortcut: bool) -> Any:
 
 
 def _norms(pairs: Sequence[tuple[Any, Any]]) -> Any:
-    norms = tf.stack([tf.math.reduce_euclidean_norm(x) for x, _ in pairs])
+    norms = tf.stack([_norm(x) for x, _ in pairs])
     absent = tf.constant(np.nan, norms.dtype)
     products = tf.stack([absent if y is None else tf.reduce_sum(x * tf.cast(y, x.dtype)) for x, y in pairs])
     return tf.stack([norms, products], axis=1)
+
+
+def _norm(x: Any) -> Any:
+    # One pass without memory for the squares. XLA, where all sums are in float64, does not have it.
+    return tf.math.reduce_euclidean_norm(x) if x.dtype == tf.float32 else tf.sqrt(tf.reduce_sum(tf.square(x)))
 
 
 def _compiled(function: Callable[[Any], Any], dtype: Any) -> Any:
@@ -172,7 +178,7 @@ def sample(x: Any) -> Any:
     return tf.reshape(tf.cast(tf.gather(x, tf.range(0, rows, stride)), tf.float32), [-1])
 
 
-def sample_size(rows: int, units: int) -> int:
-    """How many values `sample` takes."""
-    stride = max(rows * units // HISTOGRAM_SAMPLE, 1) | 1
-    return -(-rows // stride) * units
+def sample_sizes(counts: npt.NDArray[np.int64], units: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many values `sample` takes of tensors with so many values and units."""
+    stride = np.maximum(counts // HISTOGRAM_SAMPLE, 1) | 1
+    return -(-(counts // np.maximum(units, 1)) // stride) * units

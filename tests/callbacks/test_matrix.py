@@ -53,9 +53,7 @@ def watched(cell: Cell):
     network = NETWORKS[cell.network]
     with dtype_policy(cell.policy):
         model = network.make()
-        model.compile(
-            keras.optimizers.SGD(RATE), "mse", jit_compile=cell.jit_compile, steps_per_execution=steps
-        )
+        model.compile(keras.optimizers.SGD(RATE), "mse", jit_compile=cell.jit_compile, steps_per_execution=steps)
         states = States()
         watching = kil.callbacks.LayerStatistics(update_freq=steps, strict=True)
         model.fit(**DATA[cell.data](x, y), shuffle=False, verbose=0, callbacks=[states, watching])

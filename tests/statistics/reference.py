@@ -66,7 +66,9 @@ def histogram(values: Any, edges: Any) -> list[int]:
     return counts
 
 
-def gradient_descent(forward: Any, model: Any, batches: Any, learning_rate: float, scale: float = 1.0) -> dict[str, Any]:
+def gradient_descent(
+    forward: Any, model: Any, batches: Any, learning_rate: float, scale: float = 1.0
+) -> dict[str, Any]:
     """Steps of plain gradient descent on the mean squared error, each layer called by hand; an account of the last.
 
     Args:

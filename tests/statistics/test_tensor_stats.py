@@ -81,7 +81,7 @@ def test_float64_far_out(scale):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_values_that_are_not_finite_are_counted_and_left_out(mode):
-    values = NORMAL.astype("float32")
+    values = NORMAL[:60].astype("float32")
     values[3, 4], values[5, 6], values[7, 8] = np.nan, np.inf, -np.inf
     row = measured(values, mode=mode)
     assert row["nonfinite"] == 3
@@ -125,7 +125,7 @@ def test_saturated(mode):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_histogram_against_one_value_after_the_other(mode):
-    values = (NORMAL * 10.0 ** np.random.default_rng(1).integers(-6, 6, NORMAL.shape)).astype("float32")
+    values = (NORMAL * 10.0 ** np.random.default_rng(1).integers(-6, 6, NORMAL.shape)).astype("float32")[:60]
     values[:, :3] = [0.0, -0.0, 1.0]
     row = measured(values, mode=mode)
     edges = [(low, high) for low, high, _ in row["histogram"]]
@@ -147,7 +147,7 @@ def test_histogram_of_a_large_tensor_is_a_fair_sample():
     values = np.random.default_rng(2).standard_normal((600, 500)).astype("float32")
     row = measured(values)
     taken = sum(count for *_, count in row["histogram"])
-    assert 2048 <= taken <= 4096
+    assert 1024 <= taken <= 2048
     positive = sum(count for low, _, count in row["histogram"] if low >= 0) / taken
     # Five standard errors of a share of one half.
     assert abs(positive - 0.5) < 5 * 0.5 / np.sqrt(taken)

@@ -75,6 +75,8 @@ def channel_statistics(
         columns = {"mean": mean, "std": deviation, "zeros": zeros / count}
     ends = np.cumsum([channels.units for channels in found])
     return {
-        (channels.layer, channels.quantity): {name: values[end - channels.units : end] for name, values in columns.items()}
+        (channels.layer, channels.quantity): {
+            name: values[end - channels.units : end] for name, values in columns.items()
+        }
         for channels, end in zip(found, ends, strict=True)
     }

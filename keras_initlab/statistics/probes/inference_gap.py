@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_initlab.statistics.layers import MeasuredLayer
 from keras_initlab.statistics.layout import Key
 from keras_initlab.statistics.probes.apart import apart, model_apart
-from keras_initlab.statistics.taps import Tap, Taps
+from keras_initlab.statistics.taps import Taps
 from keras_initlab.statistics.tensor_stats import FIELDS, statistics_of, widen
 
 Outputs = Mapping[tuple[str, str | None], Any]

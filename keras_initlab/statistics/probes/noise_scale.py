@@ -29,7 +29,7 @@ def noise_sums(model: Any, entries: Sequence[MeasuredLayer], data: Any, shortcut
     Args:
         model: compiled, with a loss.
         entries: whose weights to look at.
-        data: the batch of a step: x, y and weights of the examples. Of an odd number the halves leave out the middle one.
+        data: the batch of a step: x, y and weights of the examples. Halves of an odd number leave out the middle one.
         shortcut: as in `norms_of`.
 
     Returns:
@@ -61,7 +61,7 @@ def noise_sums(model: Any, entries: Sequence[MeasuredLayer], data: Any, shortcut
 
 
 def noise_scale(trace: npt.ArrayLike, square: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """tr Σ / |G|²; not a number where the estimate of |G|² is not positive."""
+    """Trace of Σ / |G|²; not a number where the estimate of |G|² is not positive."""
     trace, square = np.asarray(trace, np.float64), np.asarray(square, np.float64)
     return np.divide(trace, square, out=np.full(trace.shape, np.nan), where=square > 0)
 
@@ -83,9 +83,7 @@ def _mapped(function: Callable[[Any], Any], data: Any) -> Any:
 
 def _gradients(model: Any, entries: Sequence[MeasuredLayer], data: Any) -> dict[Name, Any]:
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    variables = {
-        (entry.path, name): v.value for entry in entries for name, v in entry.variables.items() if v.trainable
-    }
+    variables = {(entry.path, name): v.value for entry in entries for name, v in entry.variables.items() if v.trainable}
     with tf.GradientTape() as tape:
         y_pred = model(x, training=True) if model._call_has_training_arg else model(x)
         loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)

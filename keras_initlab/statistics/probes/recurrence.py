@@ -1,33 +1,31 @@
 """Recurrent layers by time step: their states, and the gradient of the loss as it flows back through time.
 
-A layer's loop hides both. So the loop is run once more, from the same inputs, states, masks and weights, with Keras's
-own cell; and then back, one step's vector-Jacobian product after the other. What starts it is the gradient of the loss
-with respect to the layer's outputs, which the step's tape knows. This is exact for any number of steps, and needs the
-memory of the states only.
+A layer's loop hides both. So the loop is run once more, from the same inputs, states, masks and weights, with the
+layer's own cell; and then back, the vector-Jacobian product of one step after that of the next. It starts with the
+gradient of the loss for the layer's outputs, which the tape of the training step knows. That is exact for any number of
+steps, and needs no more memory than the states.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from keras_initlab.replacing import replaced
 from keras_initlab.statistics.layout import Key
 from keras_initlab.statistics.probes.apart import apart
 from keras_initlab.statistics.taps import Tap, Taps
-from keras_initlab.statistics.tensor_stats import widen
+from keras_initlab.statistics.tensor_stats import FIELDS, widen
 
+# A sequence may have thousands of steps; each has a row for every state and its gradient.
 MOST_STEPS = 64
-"""Rows of a longer sequence are of this many of its steps."""
-_MASKS = ("_dropout_mask", "_recurrent_dropout_mask")
-_graph_of = tf.compat.v1.get_default_graph
+_DROPOUT = ("_dropout_mask", "_recurrent_dropout_mask")
 
 
 @dataclass(eq=False)
@@ -36,56 +34,257 @@ class Loop:
 
     Attributes:
         layer: the layer.
-        sequences, states, mask, training: what its loop takes.
-        dropout: the masks of its cells, by cell and name.
-        taps: of its outputs.
+        taken: what its loop takes: `sequences`, `states` and `mask`, and as `dropout` the masks of its cells.
+        training: whether it runs in training mode.
+        outputs: taps of what the layer puts out.
     """
 
     layer: Any
-    sequences: Any
-    states: Any
-    mask: Any
+    taken: dict[str, Any]
     training: Any
-    dropout: list[tuple[Any, str, Any]]
-    taps: list[Tap]
+    outputs: list[Tap]
 
 
 class LoopTaps(Taps):
-    """Taps that note, besides, what the loops of recurrent layers take.
-
-    Attributes:
-        loops: the calls of recurrent layers.
-        weights_before: values of their cells' variables.
-    """
+    """Taps that also note what the loops of recurrent layers take."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.loops: list[Loop] = []
-        self.before: dict[int, Any] = {}
-
-    @contextlib.contextmanager
-    def watch(self, optimizer: Any = None) -> Iterator[None]:
-        """As in Taps; reads the variables of the cells first."""
-        for entry in self.entries:
-            if isinstance(entry.layer, keras.layers.RNN):
-                self.before.update((id(v), tf.convert_to_tensor(v)) for v in entry.layer.cell.variables)
-        with super().watch(optimizer):
-            yield
 
     def call(self, layer: Any, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """As in Taps; wraps the loop of a recurrent layer."""
+        """As in Taps."""
         if id(layer) not in self._by_layer or not isinstance(layer, keras.layers.RNN):
             return super().call(layer, call, args, kwargs)
-        taken: list[dict[str, Any]] = []
-        with replaced(layer, "inner_loop", _noting(layer, taken)):
+        first, noted = len(self._outputs), []
+
+        def inner_loop(sequences: Any, initial_state: Any, mask: Any, training: Any = False) -> Any:
+            taken = {"sequences": sequences, "states": list(initial_state), "mask": tf.nest.flatten(mask)[0]}
+            taken["dropout"] = [getattr(cell, name, None) for cell in _cells(layer) for name in _DROPOUT]
+            noted.append((taken, training))
+            return loop(sequences, initial_state, mask, training=training)
+
+        loop = layer.inner_loop
+        with replaced(layer, "inner_loop", inner_loop):
             outputs = super().call(layer, call, args, kwargs)
-        with self.guarded():
-            leaves = tf.nest.flatten(outputs)
-            taps = [tap for leaf in leaves for tap in self._outputs if tap.tensor is leaf]
-            if len(taken) == 1 and len(taps) == len(leaves):
-                self.loops.append(Loop(layer, taps=taps, **taken[0]))
+        if len(noted) == 1 and len(self._outputs) - first == len(tf.nest.flatten(outputs)):
+            self.loops.append(Loop(layer, *noted[0], self._outputs[first:]))
         return outputs
 
-    def gradient_of(self, tap: Tap) -> Any:
-        """Of the loss with respect to an output; None where none flows."""
-        return self._gradients.get(id(tap))
+    def gradients(self, loop: Loop) -> list[Any]:
+        """Of the loss for each output of a layer; None where none flows."""
+        found, seen = [], set()
+        for tap in loop.outputs:
+            # An unrolled layer may put out one tensor twice, and the gradient is that of both.
+            found.append(None if id(tap.tensor) in seen else self._gradients.get(id(tap)))
+            seen.add(id(tap.tensor))
+        return [None if g is None else self.read(g) for g in found]
+
+    @property
+    def scale(self) -> Any:
+        """The factor of mixed precision, without which small gradients vanish in float16."""
+        return tf.constant(1.0) if self._scale is None else self._scale
+
+
+class Steps(NamedTuple):
+    """The rows of one call: depth and path of the layer, names of its states, and whether their gradients are known."""
+
+    depth: int
+    layer: str
+    states: tuple[str, ...]
+    gradients: bool
+
+    def keys(self, length: int) -> list[Key]:
+        """Of the rows, for sequences of so many steps, in the order of their statistics."""
+        quantities = ("state", "state_gradient") if self.gradients else ("state",)
+        return [
+            (self.depth, self.layer, quantity, f"{name}t{t:04d}")
+            for quantity in quantities
+            for name in self.states
+            for t in chosen_steps(length)
+        ]
+
+
+def chosen_steps(length: int) -> list[int]:
+    """Numbers of all the steps, or of MOST_STEPS evenly spaced ones, the first and the last among them."""
+    last = min(length, MOST_STEPS) - 1
+    return [i * (length - 1) // max(last, 1) for i in range(last + 1)]
+
+
+def loop_statistics(taps: LoopTaps) -> tuple[dict[str, Any], tuple[Steps, ...], dict[str, str]]:
+    """Statistics of the states of every recurrent layer, step by step.
+
+    Returns:
+        `steps`, a float64 tensor (rows, FIELDS), and `lengths`, the number of steps of each call; whose they are; and
+        why some layers have none.
+    """
+    old = {id(tap.variable): tap.old for tap in taps.weights}
+    fields, lengths, found = [], [], []
+    recurrent = {e.path: "its loop is not run by Keras" for e in taps.entries if isinstance(e.layer, keras.layers.RNN)}
+    for loop in taps.loops:
+        tap, weights = loop.outputs[0], _weights(loop.layer)
+        recurrent.pop(tap.layer, None)
+        if not all(id(v) in old for v in weights):
+            recurrent[tap.layer] = "its cell has weights that are not watched"
+            continue
+        gradients = taps.gradients(loop)
+        unrolled = _Unrolled(loop, weights)
+        taken = keras.tree.map_structure(lambda x: None if x is None else taps.read(x), loop.taken)
+        fields.append(apart(unrolled.statistics, taken, [old[id(v)] for v in weights], gradients, taps.scale))
+        lengths.append(tf.shape(loop.taken["sequences"])[1])
+        found.append(Steps(tap.depth, tap.layer, _state_names(loop), any(g is not None for g in gradients)))
+    arrays = {"steps": tf.concat([tf.zeros((0, len(FIELDS)), tf.float64), *fields], axis=0)}
+    arrays["lengths"] = tf.stack(lengths) if lengths else tf.zeros(0, tf.int32)
+    return arrays, tuple(found), recurrent
+
+
+class _Unrolled:
+    """The loop of a recurrent layer, as a function of what it takes and of its weights.
+
+    What one step hands on to the next is a list of tensors: its output, which the next one may repeat where the mask
+    leaves a step out, and its states.
+    """
+
+    def __init__(self, loop: Loop, weights: list[Any]) -> None:
+        self.layer, self.training, self.weights = loop.layer, loop.training, weights
+        self.states = loop.taken["states"]
+
+    def statistics(self, taken: dict[str, Any], weights: list[Any], gradients: list[Any], scale: Any) -> Any:
+        """FIELDS of the chosen steps' states, then of the gradients for them."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(keras.StatelessScope(list(zip(self.weights, weights, strict=True))))
+            for (cell, name), mask in zip(self._dropout(), taken["dropout"], strict=True):
+                stack.enter_context(replaced(cell, name, mask))
+            self.x, self.mask = (None if x is None else self._by_time(x) for x in (taken["sequences"], taken["mask"]))
+            self.length = tf.shape(self.x)[0]
+            states = tf.nest.flatten(taken["states"])
+            output, after = self._cell(self.x[0], states)
+            self.outputs_state = output is after[0]
+            carried = self._forward([tf.zeros_like(output), *states])
+            chosen = _chosen(self.length)
+            rows = [_fields(tf.gather(state, chosen + 1)) for state in carried[1:]]
+            if any(g is not None for g in gradients):
+                back = self._backward(carried, gradients, scale)
+                rows += [_fields(tf.gather(g, chosen), scale) for g in back]
+        return tf.concat(rows, axis=0)
+
+    def _forward(self, carry: list[Any]) -> list[Any]:
+        """What is handed on, from before the first step to after the last; time in front."""
+        stores = [tf.TensorArray(x.dtype, self.length, element_shape=x.shape) for x in carry]
+
+        def body(t: Any, carry: list[Any], stores: list[Any]) -> Any:
+            after = self._step(t, carry)
+            return t + 1, after, [store.write(t, x) for store, x in zip(stores, after, strict=True)]
+
+        _, _, stores = tf.while_loop(lambda t, *_: t < self.length, body, (tf.constant(0), carry, stores))
+        return [tf.concat([x[tf.newaxis], store.stack()], axis=0) for x, store in zip(carry, stores, strict=True)]
+
+    def _backward(self, carried: list[Any], gradients: list[Any], scale: Any) -> list[Any]:
+        """Gradients for the states after each step; time in front."""
+        scaled = [None if g is None else widen(g) * tf.cast(scale, widen(g).dtype) for g in gradients]
+        output, last = carried[0], [tf.zeros_like(x[0]) for x in carried]
+        sequence = None
+        if scaled[0] is not None:
+            if self.layer.return_sequences:
+                sequence = tf.cast(tf.transpose(scaled[0], _time_and_batch(scaled[0])), output.dtype)
+            else:
+                last[0] = tf.cast(scaled[0], output.dtype)
+        for i, g in enumerate(scaled[1:], start=1):
+            last[i] = last[i] if g is None else tf.cast(g, last[i].dtype)
+        stores = [tf.TensorArray(x.dtype, self.length, element_shape=x.shape) for x in last[1:]]
+
+        def body(t: Any, adjoint: list[Any], stores: list[Any]) -> Any:
+            if sequence is not None:
+                adjoint = [adjoint[0] + sequence[t], *adjoint[1:]]
+            own = list(adjoint[1:])
+            if self.outputs_state:
+                own[0] += (
+                    adjoint[0] if self.mask is None else _where(self.mask[t], adjoint[0], tf.zeros_like(adjoint[0]))
+                )
+            stores = [store.write(t, g) for store, g in zip(stores, own, strict=True)]
+            before = [x[t] for x in carried]
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(before)
+                after = self._step(t, before)
+            through = tape.gradient(after, before, adjoint, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return t - 1, _shaped_like(adjoint, through), stores
+
+        _, _, stores = tf.while_loop(lambda t, *_: t >= 0, body, (self.length - 1, last, stores))
+        return [store.stack() for store in stores]
+
+    def _step(self, t: Any, carry: list[Any]) -> list[Any]:
+        output, states = self._cell(self.x[t], carry[1:])
+        if self.mask is not None:
+            repeated = tf.zeros_like(output) if self.layer.zero_output_for_mask else carry[0]
+            output = _where(self.mask[t], output, repeated)
+            states = [_where(self.mask[t], new, old) for new, old in zip(states, carry[1:], strict=True)]
+        return _shaped_like(carry, [output, *states])
+
+    def _cell(self, x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+        cell = self.layer.cell
+        training = {"training": self.training} if cell._call_has_training_arg else {}
+        output, after = cell(x, keras.tree.pack_sequence_as(self.states, states), **training)
+        return output, tf.nest.flatten(after)
+
+    def _dropout(self) -> list[tuple[Any, str]]:
+        return [(cell, name) for cell in _cells(self.layer) for name in _DROPOUT]
+
+    def _by_time(self, x: Any) -> Any:
+        by_time = tf.transpose(x, _time_and_batch(x))
+        return tf.reverse(by_time, [0]) if self.layer.go_backwards else by_time
+
+
+def _cells(layer: Any) -> list[Any]:
+    return list(getattr(layer.cell, "cells", [layer.cell]))
+
+
+def _weights(layer: Any) -> list[Any]:
+    return [v for cell in _cells(layer) for v in getattr(cell, "weights", ())]
+
+
+def _state_names(loop: Loop) -> tuple[str, ...]:
+    """Nothing for the only state, or h of an LSTM; `c/` for its c; numbers for those of other cells."""
+    number = len(tf.nest.flatten(loop.taken["states"]))
+    if isinstance(loop.layer.cell, keras.layers.LSTMCell):
+        return ("", "c/")
+    return ("",) if number == 1 else tuple(f"state_{i}/" for i in range(number))
+
+
+def _time_and_batch(x: Any) -> list[int]:
+    return [1, 0, *range(2, len(x.shape))]
+
+
+def _where(mask: Any, x: Any, y: Any) -> Any:
+    return tf.where(tf.reshape(tf.cast(mask, tf.bool), [-1] + [1] * (len(x.shape) - 1)), x, y)
+
+
+def _shaped_like(known: Sequence[Any], tensors: Sequence[Any]) -> list[Any]:
+    """The same tensors; a loop wants to be told that their shapes stay."""
+    for x, tensor in zip(known, tensors, strict=True):
+        tensor.set_shape(x.shape)
+    return list(tensors)
+
+
+def _chosen(length: Any) -> Any:
+    last = tf.minimum(length, MOST_STEPS) - 1
+    return tf.range(last + 1) * (length - 1) // tf.maximum(last, 1)
+
+
+def _fields(x: Any, scale: Any = 1.0) -> Any:
+    """FIELDS of each of several tensors, one behind the other in x; the values over `scale`."""
+    rows = tf.cast(tf.reshape(x, (tf.shape(x)[0], -1)), tf.float64) / tf.cast(scale, tf.float64)
+    finite = tf.math.is_finite(rows)
+    known = tf.where(finite, rows, tf.zeros_like(rows))
+    low, high = (tf.where(finite, rows, tf.constant(bound, tf.float64)) for bound in (np.inf, -np.inf))
+    count = tf.ones_like(rows[:, 0]) * tf.cast(tf.shape(rows)[1], tf.float64)
+    columns = {
+        "count": count,
+        "nonzero": tf.reduce_sum(tf.cast(tf.not_equal(rows, 0), tf.float64), axis=1),
+        "scale": tf.ones_like(count),
+        "sum": tf.reduce_sum(known, axis=1),
+        "l2": tf.sqrt(tf.reduce_sum(tf.square(known), axis=1)),
+        "min": tf.reduce_min(low, axis=1),
+        "max": tf.reduce_max(high, axis=1),
+        "nonfinite": tf.reduce_sum(tf.cast(tf.logical_not(finite), tf.float64), axis=1),
+    }
+    return tf.stack([columns[name] for name in FIELDS], axis=1)
