@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from keras_initlab.statistics.schema import BIN_EDGES, RAW_BINS, BIN_SHIFT, STORED_BIN
+from keras_initlab.statistics.schema import BIN_EDGES, BIN_SHIFT, RAW_BINS, STORED_BIN
 
 
 @dataclass(frozen=True, eq=False)
