@@ -149,7 +149,7 @@ class LayerStatistics(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Opens the files and prepares the watched step."""
         model = self.model
-        check_strategy(model.distribute_strategy, self.schedule)
+        check_strategy(model, self.schedule)
         check_replicas(self.extras, model.distribute_strategy.num_replicas_in_sync)
         # The dictionary is one for all callbacks of a call of fit.
         if (self.params or {}).setdefault("layer_statistics", self) is not self:
@@ -299,9 +299,10 @@ class LayerStatistics(keras.callbacks.Callback):
 
 
 def _steps_done(optimizer: Any) -> int:
-    """Steps of the train function that an optimizer has seen; it counts its updates."""
+    """Steps of the train function that an optimizer has seen."""
     if optimizer is None:
         return 0
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    # Under a strategy only the array knows how to become a number.
-    return int(keras.ops.convert_to_numpy(inner.iterations)) * (inner.gradient_accumulation_steps or 1)
+    # `iterations` are updates: of accumulated gradients, several steps each. Under a strategy only the array knows
+    # how to become a number.
+    return int(keras.ops.convert_to_numpy(inner._iterations))

@@ -95,7 +95,8 @@ class _Packing:
         source, put = ("small", self._segment) if small else ("fields", self._weight_tensor)
         row = self._row(Row((tap.depth, tap.layer, "weight", tap.name), source, put(tap.old)))
         if tap.gradient is not None:
-            place = put(self._read(tap.gradient))
+            # What comes out of a loop over time steps does not know its shape.
+            place = put(tf.reshape(self._read(tap.gradient), tap.variable.shape))
             self._row(Row((tap.depth, tap.layer, "gradient", tap.name), source, place))
         if tap.new is not None and (tap.variable.trainable or id(tap.variable) in self._start):
             (self._small_change if small else self._large_change)(tap, row)
@@ -169,11 +170,11 @@ class _Packing:
     def packed(self, shortcut: bool, histograms: bool) -> dict[str, Any]:
         """The arrays that leave the device."""
         fields, units = [], []
-        for group in _groups([x for _, x in self.tensors]):
+        for group in groups_of([x for _, x in self.tensors]):
             found, counts = statistics_of([self.tensors[i][1] for i in group], shortcut)
             fields.append(found)
             units += [c for i, c in zip(group, counts, strict=True) if i in self.counted]
-        norms = [norms_of([self.pairs[i] for i in group], shortcut) for group in _groups([x for x, _ in self.pairs])]
+        norms = [norms_of([self.pairs[i] for i in group], shortcut) for group in groups_of([x for x, _ in self.pairs])]
         wide = tf.float64 if any(x.dtype == tf.float64 for x in self.small) else tf.float32
         packed = {
             "fields": tf.concat([tf.zeros((0, len(FIELDS)), tf.float64), *fields], axis=0),
@@ -224,7 +225,7 @@ def by_unit(x: Any, tap: Tap) -> Any:
     return tf.reshape(x, (-1, x.shape[-1])) if x.shape[-1] else tf.zeros((1, 0), x.dtype)
 
 
-def _groups(tensors: Sequence[Any]) -> list[list[int]]:
+def groups_of(tensors: Sequence[Any]) -> list[list[int]]:
     """Numbers of tensors that follow one another, as many as may be measured together."""
     groups: list[list[int]] = []
     room, dtype = 0, None

@@ -1,8 +1,7 @@
 """Reading a tensor of a training step without changing what the graph optimizer makes of the step.
 
-Measured on TensorFlow 2.21: the final weights of networks with BatchNormalization under gradient descent, of a bare
-Dense followed by tanh, sigmoid or elu, and of sums of sums differ in the last bit if these tensors are read directly;
-none does when they are read through `unshared`.
+What TensorFlow computes depends on who reads it: a chain of products or sums is regrouped, and a product is fused with
+what comes after it, only while no link has a second reader. Such tensors are computed once more for the reading.
 """
 
 from __future__ import annotations
@@ -12,32 +11,70 @@ from typing import Any
 
 import tensorflow as tf
 
-# TensorFlow's arithmetic pass regroups chains of these while each link has one reader only (MinimizeBroadcasts,
-# AddOpsRewrite); a second reader changes the rounding of what the chain computes.
-_CHAINED = {"Mul", "AddV2", "Add", "AddN", "Sub"}
-# ... and the remapper fuses a product, its bias and one of these, again only without a second reader; the fused kernel
-# rounds differently.
-_FUSED = {"Tanh", "Sigmoid", "Elu", "LeakyRelu", "Relu6", "Selu", "Softplus", "Erf"}
-_PRODUCTS = {"MatMul", "Conv2D", "Conv3D", "DepthwiseConv2dNative"}
+_SUMS = frozenset({"Add", "AddV2", "AddN"})
+_PRODUCTS = frozenset({"MatMul", "Conv2D", "Conv3D", "DepthwiseConv2dNative"})
+# TensorFlow regroups chains of these (MinimizeBroadcasts, AddOpsRewrite), takes a factor that summands have in common
+# out of a sum, and multiplies constants that follow one another: which readers make an operation a link of a chain.
+_CHAINS = {
+    "Mul": _SUMS | {"Mul", "RealDiv", "Sub"},
+    "RealDiv": {"Mul", "RealDiv"},
+    "Sub": _SUMS | {"Sub"},
+    "Add": _SUMS | {"Sub"},
+    "AddV2": _SUMS | {"Sub"},
+    "AddN": _SUMS,
+}
+_NONE: frozenset[str] = frozenset()
+# The remapper fuses a product and its bias with one of these. A sum is fused on processors with oneDNN.
+_FUSED = _SUMS | {"Tanh", "Sigmoid", "Elu", "LeakyRelu", "Relu6", "Selu", "Softplus", "Erf"}
 
 
-def unshared(tensor: Any) -> Any:
-    """The same values, computed once more where a second reader of the tensor could change the model's own arithmetic.
+class Reading:
+    """Gives the tensor to read in place of one of a step that has been traced to its end.
 
-    Measured on TensorFlow 2.21: the final weights of networks with BatchNormalization under gradient descent, of a bare
-    Dense followed by tanh, sigmoid or elu, and of sums of sums differ in the last bit if these tensors are read
-    directly; none does this way.
-
-    Args:
-        tensor: one of a step that has been traced to its end: what reads it decides.
+    It has the same values, computed once more where a second reader could change the model's own arithmetic. Measured
+    on TensorFlow 2.21: the final weights of networks with BatchNormalization under gradient descent, of a bare Dense
+    followed by tanh, sigmoid or elu or added to something, and of sums of sums differ in the last bit if these tensors
+    are read directly; none does this way.
     """
-    if tf.executing_eagerly() or not isinstance(tensor, tf.Tensor):
-        return tensor
-    operation, readers = tensor.op, set(_readers(tensor))
-    fused = operation.type == "BiasAdd" and operation.inputs[0].op.type in _PRODUCTS
-    # The last link of a chain may have any number of readers.
-    shared = readers & _CHAINED if operation.type in _CHAINED else fused and readers & _FUSED
-    return _recomputed(tensor) if shared else tensor
+
+    def __init__(self) -> None:
+        self._copies: dict[int, Any] = {}
+
+    def __call__(self, tensor: Any) -> Any:
+        """The tensor itself or its copy."""
+        if tf.executing_eagerly() or not isinstance(tensor, tf.Tensor):
+            return tensor
+        return self._recomputed(tensor) if _is_link(tensor) else tensor
+
+    def _recomputed(self, tensor: Any) -> Any:
+        # Each once: in a deep residual network every sum is a link to the next.
+        if id(tensor) not in self._copies:
+            operation = tensor.op
+            inputs = [self._recomputed(x) if _goes_along(x, operation) else x for x in operation.inputs]
+            # The snapshot keeps common subgraph elimination from merging the copy with the original again.
+            first = next((i for i, x in enumerate(inputs) if x is operation.inputs[i] and x.dtype.is_floating), None)
+            if first is not None:
+                inputs[first] = tf.raw_ops.Snapshot(input=inputs[first])
+            attributes = {k: v for k, v in operation.node_def.attr.items() if not k.startswith("_")}
+            copy = tensor.graph.create_op(operation.type, inputs, [tensor.dtype], attrs=attributes).outputs[0]
+            self._copies[id(tensor)] = copy
+        return self._copies[id(tensor)]
+
+
+def _is_link(tensor: Any) -> bool:
+    """Whether what reads the tensor may be computed together with it.
+
+    A sum that only a product reads is not, and to compute it once more would be worse than to read it: AddN adds up in
+    the buffer of its first input that has no other reader, so that with more readers it begins elsewhere.
+    """
+    operation = tensor.op
+    if operation.type == "BiasAdd":
+        return operation.inputs[0].op.type in _PRODUCTS and not _FUSED.isdisjoint(_readers(tensor))
+    return not _CHAINS.get(operation.type, _NONE).isdisjoint(_readers(tensor))
+
+
+def _goes_along(tensor: Any, reader: Any) -> bool:
+    return _is_link(tensor) or (reader.type == "BiasAdd" and tensor.op.type in _PRODUCTS)
 
 
 def _readers(tensor: Any) -> Iterator[str]:
@@ -49,17 +86,3 @@ def _readers(tensor: Any) -> Iterator[str]:
                     yield from _readers(passed)
         else:
             yield reader.type
-
-
-def _recomputed(tensor: Any) -> Any:
-    operation = tensor.op
-    inputs = [
-        _recomputed(x) if x.op.type in _CHAINED or (operation.type == "BiasAdd" and x.op.type in _PRODUCTS) else x
-        for x in operation.inputs
-    ]
-    # The snapshot keeps common subgraph elimination from merging the copy with the original again.
-    first = next((i for i, x in enumerate(inputs) if x is operation.inputs[i] and x.dtype.is_floating), None)
-    if first is not None:
-        inputs[first] = tf.raw_ops.Snapshot(input=inputs[first])
-    attributes = {k: v for k, v in operation.node_def.attr.items() if not k.startswith("_")}
-    return tensor.graph.create_op(operation.type, inputs, [tensor.dtype], attrs=attributes).outputs[0]

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from keras_initlab.replacing import replaced
 from keras_initlab.statistics.layers import MeasuredLayer
-from keras_initlab.statistics.reading import unshared
+from keras_initlab.statistics.reading import Reading
 from keras_initlab.statistics.replicas import summed_over_replicas
 from keras_initlab.statistics.tensor_stats import INPUT_BOUNDS, OUTPUT_BOUNDS, measurable, widen
 
@@ -95,7 +95,7 @@ class Taps:
     """
 
     entries: list[MeasuredLayer]
-    read: Callable[[Any], Any] = unshared
+    read: Callable[[Any], Any] = field(default_factory=Reading)
     strict: bool = False
     tensors: list[Tap] = field(default_factory=list)
     weights: list[WeightTap] = field(default_factory=list)

@@ -149,7 +149,7 @@ def _norm(x: Any) -> Any:
     return tf.math.reduce_euclidean_norm(x) if x.dtype == tf.float32 else tf.sqrt(tf.reduce_sum(tf.square(x)))
 
 
-def _compiled(function: Callable[[Any], Any], dtype: Any) -> Any:
+def compiled(function: Callable[[Any], Any], dtype: Any) -> Any:
     """One function for tensors of any size.
 
     Not inlined: with a copy of its body for each of 200 tensors the first step takes 12 s to optimize in place of 3 s.
@@ -158,7 +158,7 @@ def _compiled(function: Callable[[Any], Any], dtype: Any) -> Any:
     return tf.function(function, signature, autograph=False, experimental_attributes={"_noinline": True})
 
 
-_CAREFUL = {dtype: _compiled(_careful, dtype) for dtype in (tf.float32, tf.float64)}
+_CAREFUL = {dtype: compiled(_careful, dtype) for dtype in (tf.float32, tf.float64)}
 
 
 def saturated_count(x: Any, bounds: tuple[float, float]) -> Any:

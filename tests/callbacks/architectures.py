@@ -209,4 +209,11 @@ def left_by_training(
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """What is not the same in both, bit by bit."""
     assert one.keys() == other.keys()
-    return [name for name in one if np.asarray(one[name]).tobytes() != np.asarray(other[name]).tobytes()]
+    return [name for name in one if _bits(one[name]) != _bits(other[name])]
+
+
+def _bits(value: Any) -> bytes:
+    array = np.array(value)
+    if array.dtype.kind == "f":
+        array[np.isnan(array)] = np.nan  # the sign of nan is that of whichever factor a product was given first
+    return array.tobytes()

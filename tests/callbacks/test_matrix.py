@@ -14,7 +14,7 @@ import pytest
 
 import keras_initlab as kil
 
-from ..statistics.reference import assert_row, gradient_descent
+from ..statistics.reference import States, assert_row, gradient_descent
 from .matrix import AXES, BATCH, CELLS, DATA, EXECUTIONS, NETWORKS, Cell, covering, dtype_policy, examples, pairs
 
 RATE = 0.1
@@ -27,22 +27,10 @@ FLOAT32 = 1e-5
 def tolerance_of(policy: str, calls: int) -> float:
     """Five standard errors of a value that is rounded k times, of relative size u at most: 5 u sqrt(k / 3).
 
-    A layer rounds three times (product, bias, activation) on the way there and three on the way back. A kernel that fuses
-    the three rounds once, which is how two right computations come to differ.
+    A layer rounds three times (product, bias, activation) on the way there and three on the way back. A kernel that
+    fuses the three rounds once, which is how two right computations come to differ.
     """
     return max(FLOAT32, 5 * ROUNDOFF[policy] * math.sqrt(6 * calls / 3))
-
-
-class States(keras.callbacks.Callback):
-    """All variables before each execution of the train function."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def on_train_batch_begin(self, batch, logs=None):
-        scale = getattr(self.model.optimizer, "dynamic_scale", None)
-        self.seen.append(([v.numpy() for v in self.model.variables], 1.0 if scale is None else float(scale)))
 
 
 def watched(cell: Cell):
@@ -58,11 +46,11 @@ def watched(cell: Cell):
         watching = kil.callbacks.LayerStatistics(update_freq=steps, strict=True)
         model.fit(**DATA[cell.data](x, y), shuffle=False, verbose=0, callbacks=[states, watching])
     assert [profile.step for profile in watching.history] == [steps, 2 * steps]
-    values, scale = states.seen[-1]
-    for variable, value in zip(model.variables, values, strict=True):
-        variable.assign(value)
+    states.restore(EXECUTIONS - 1)
     parts = [slice(i * BATCH, (i + 1) * BATCH) for i in range(steps, 2 * steps)]
-    expected = gradient_descent(network.forward, model, [(x[part], y[part]) for part in parts], RATE, scale)
+    expected = gradient_descent(
+        network.forward, model, [(x[part], y[part]) for part in parts], RATE, states.scales[EXECUTIONS - 1]
+    )
     return watching.history[-1], expected
 
 
@@ -116,6 +104,13 @@ def test_the_subset_has_every_pair_of_values():
     assert (("network", COVERING[0].network), ("data", COVERING[0].data)) in lost
 
 
+@pytest.fixture(scope="module")
+def example():
+    cell = Cell("own_step", False, 1, "mixed_bfloat16", "arrays")
+    profile, expected = watched(cell)
+    return profile, expected, tolerance_of(cell.policy, len(expected["outputs"]))
+
+
 @pytest.mark.parametrize(
     ("quantity", "wrong"),
     [
@@ -126,11 +121,9 @@ def test_the_subset_has_every_pair_of_values():
     ],
     ids=["scale kept", "another batch", "two steps", "after the step"],
 )
-def test_the_comparison_rejects(quantity, wrong):
-    cell = Cell("own_step", False, 1, "mixed_bfloat16", "arrays")
-    profile, expected = watched(cell)
-    tolerance = tolerance_of(cell.policy, len(expected["outputs"]))
+def test_the_comparison_rejects(quantity, wrong, example):
+    profile, expected, tolerance = example
     assert_agrees(profile, expected, tolerance)
-    expected[quantity] = {name: wrong(values) for name, values in expected[quantity].items()}
-    with pytest.raises(AssertionError, match="weight|gradient|update"):
-        assert_agrees(profile, expected, tolerance)
+    worse = {**expected, quantity: {name: wrong(values) for name, values in expected[quantity].items()}}
+    with pytest.raises(AssertionError, match=r"(weight|gradient|update) of"):
+        assert_agrees(profile, worse, tolerance)

@@ -44,14 +44,10 @@ def unrolled(
     times = range(x.shape[1])
     output, outputs, seen = tf.zeros_like(states[0]), [], []
     for t in reversed(times) if layer.go_backwards else times:
-        new = step(x[:, t] * dropout, [states[0] * recurrent_dropout, *states[1:]], _by_gate(weights))
+        new = step(x[:, t] * dropout, [states[0] * recurrent_dropout, *states[1:]], weights)
         kept = np.ones((len(x), 1), bool) if mask is None else mask[:, t, None]
         states = [tf.where(kept, one, other) for one, other in zip(new, states, strict=True)]
         output = tf.where(kept, states[0], tf.zeros_like(output) if layer.zero_output_for_mask else output)
         outputs.append(output)
         seen.append(states)
     return (tf.stack(outputs, axis=1) if layer.return_sequences else output), seen
-
-
-def _by_gate(weights: list[Any]) -> list[Any]:
-    return weights

@@ -7,8 +7,36 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
+
+
+class States(keras.callbacks.Callback):
+    """All variables of a model before each execution of the train function, and at the end.
+
+    Attributes:
+        seen: values of the model's variables, in its order.
+        scales: what the optimizer multiplies the loss by.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[list[Any]] = []
+        self.scales: list[float] = []
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        scale = getattr(self.model.optimizer, "dynamic_scale", None)
+        self.seen.append([v.numpy() for v in self.model.variables])
+        self.scales.append(1.0 if scale is None else float(scale))
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.on_train_batch_begin(-1)
+
+    def restore(self, index: int) -> None:
+        """Leaves the model as it was then."""
+        for variable, value in zip(self.model.variables, self.seen[index], strict=True):
+            variable.assign(value)
 
 
 def statistics(values: Any, unit_axis: int = -1, units: bool = False) -> dict[str, float]:

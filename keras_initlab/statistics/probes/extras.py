@@ -12,7 +12,7 @@ from keras_initlab.statistics.histograms import Histograms
 from keras_initlab.statistics.layers import MeasuredLayer
 from keras_initlab.statistics.layout import Key
 from keras_initlab.statistics.probes.apart import CannotMeasureError
-from keras_initlab.statistics.probes.channels import Channels, channel_statistics, channel_sums
+from keras_initlab.statistics.probes.channels import Channels, channel_moments, channel_statistics
 from keras_initlab.statistics.probes.inference_gap import Outputs, gaps, inference_outputs
 from keras_initlab.statistics.probes.noise_scale import Name, noise_scale, noise_sums
 from keras_initlab.statistics.probes.recurrence import LoopTaps, Steps, loop_statistics
@@ -58,7 +58,7 @@ def check_replicas(extras: Sequence[str], replicas: int) -> None:
 
 
 class ExtrasLayout(NamedTuple):
-    """Whose the numbers in the arrays of the extras are; names of the model, and of what is in each array."""
+    """The name of the model, and whose the numbers in each array of the extras are."""
 
     model: str
     channels: tuple[Channels, ...] = ()
@@ -108,7 +108,7 @@ class Extras:
         arrays: dict[str, Any] = {}
         layout = ExtrasLayout(self.model.name)
         if "channels" in self.names:
-            arrays["channels"], channels, skipped = channel_sums(taps)
+            arrays["channels"], channels, skipped = channel_moments(taps, self.shortcut)
             layout = layout._replace(channels=channels)
             self._skipped("channels", skipped)
         if self._inference is not None:
@@ -171,7 +171,9 @@ def _gap_rows(profile: Profile, fields: Array, keys: Sequence[Key]) -> Iterator[
     outputs = {key[1:]: profile.statistics["l2"][i] for i, key in enumerate(profile.keys)}
     for i, key in enumerate(keys):
         row = {name: column[i] for name, column in columns.items()}
-        if row["l2"] == 0 and row["nonfinite"] == 0:
+        if row["count"] == 0:
+            profile.notes[key[1]] = "no inference gap: its output has another shape in inference"
+        if not row["l2"] > 0 and row["nonfinite"] == 0:
             continue
         whole = outputs[key[1], "activation", key[3]]
         row["relative"] = row["l2"] / whole if whole > 0 else np.nan

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_initlab.statistics.layers import MeasuredLayer
 from keras_initlab.statistics.layout import Key
+from keras_initlab.statistics.measurement import groups_of
 from keras_initlab.statistics.probes.apart import apart, model_apart
 from keras_initlab.statistics.taps import Taps
 from keras_initlab.statistics.tensor_stats import FIELDS, statistics_of, widen
@@ -70,7 +71,10 @@ def gaps(taps: Taps, inference: Outputs, shortcut: bool) -> tuple[Any, tuple[Key
 
 
 def _statistics(pairs: Sequence[tuple[Any, Any]], shortcut: bool) -> Any:
-    return tf.concat([statistics_of([_difference(*pair)], shortcut)[0] for pair in pairs], axis=0)
+    differences = [_difference(*pair) for pair in pairs]
+    # A group by the size of the outputs: that of the columns is often not known.
+    groups = groups_of([training for training, _ in pairs])
+    return tf.concat([statistics_of([differences[i] for i in group], shortcut)[0] for group in groups], axis=0)
 
 
 def _difference(training: Any, inference: Any) -> Any:

@@ -63,14 +63,15 @@ def noise_sums(model: Any, entries: Sequence[MeasuredLayer], data: Any, shortcut
 def noise_scale(trace: npt.ArrayLike, square: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Trace of Σ / |G|²; not a number where the estimate of |G|² is not positive."""
     trace, square = np.asarray(trace, np.float64), np.asarray(square, np.float64)
-    return np.divide(trace, square, out=np.full(trace.shape, np.nan), where=square > 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(square > 0, trace / square, np.nan)
 
 
 def _check_batch(model: Any, data: Any) -> None:
     if not all(isinstance(x, tf.Tensor) and x.shape.rank for x in _parts(data)):
-        raise CannotMeasureError("the batch has parts that are no dense tensors with an axis for the examples")
+        raise CannotMeasureError("The batch has parts that are no dense tensors with an axis for the examples")
     if any(x.shape[0] is not None for x in getattr(model, "inputs", None) or ()):
-        raise CannotMeasureError("the model takes batches of one size only")
+        raise CannotMeasureError("The model takes batches of one size only")
 
 
 def _parts(data: Any) -> list[Any]:

@@ -59,25 +59,29 @@ class LoopTaps(Taps):
         first, noted = len(self._outputs), []
 
         def inner_loop(sequences: Any, initial_state: Any, mask: Any, training: Any = False) -> Any:
-            taken = {"sequences": sequences, "states": list(initial_state), "mask": tf.nest.flatten(mask)[0]}
+            # The states of a stateful layer are variables, which the step is about to change.
+            states = keras.tree.map_structure(tf.convert_to_tensor, list(initial_state))
+            taken = {"sequences": sequences, "states": states, "mask": tf.nest.flatten(mask)[0]}
             taken["dropout"] = [getattr(cell, name, None) for cell in _cells(layer) for name in _DROPOUT]
             noted.append((taken, training))
             return loop(sequences, initial_state, mask, training=training)
 
+        def call_apart(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            return keras.tree.map_structure(_identity, call(layer, *args, **kwargs))
+
         loop = layer.inner_loop
+        # Without a loop of TensorFlow's the last c of an LSTM is the very tensor that its last h is made of, and what
+        # flows back to it would have come through both.
+        within = layer.return_state and (layer.unroll or tf.executing_eagerly())
         with replaced(layer, "inner_loop", inner_loop):
-            outputs = super().call(layer, call, args, kwargs)
+            outputs = super().call(layer, call_apart if within else call, args, kwargs)
         if len(noted) == 1 and len(self._outputs) - first == len(tf.nest.flatten(outputs)):
             self.loops.append(Loop(layer, *noted[0], self._outputs[first:]))
         return outputs
 
     def gradients(self, loop: Loop) -> list[Any]:
         """Of the loss for each output of a layer; None where none flows."""
-        found, seen = [], set()
-        for tap in loop.outputs:
-            # An unrolled layer may put out one tensor twice, and the gradient is that of both.
-            found.append(None if id(tap.tensor) in seen else self._gradients.get(id(tap)))
-            seen.add(id(tap.tensor))
+        found = [self._gradients.get(id(tap)) for tap in loop.outputs]
         return [None if g is None else self.read(g) for g in found]
 
     @property
@@ -155,7 +159,7 @@ class _Unrolled:
             stack.enter_context(keras.StatelessScope(list(zip(self.weights, weights, strict=True))))
             for (cell, name), mask in zip(self._dropout(), taken["dropout"], strict=True):
                 stack.enter_context(replaced(cell, name, mask))
-            self.x, self.mask = (None if x is None else self._by_time(x) for x in (taken["sequences"], taken["mask"]))
+            self.x, self.mask = self._by_time(taken["sequences"]), self._by_time(taken["mask"])
             self.length = tf.shape(self.x)[0]
             states = tf.nest.flatten(taken["states"])
             output, after = self._cell(self.x[0], states)
@@ -230,8 +234,18 @@ class _Unrolled:
         return [(cell, name) for cell in _cells(self.layer) for name in _DROPOUT]
 
     def _by_time(self, x: Any) -> Any:
+        if x is None:
+            return None
         by_time = tf.transpose(x, _time_and_batch(x))
         return tf.reverse(by_time, [0]) if self.layer.go_backwards else by_time
+
+
+def _identity(x: Any) -> Any:
+    """The same tensor as one of its own."""
+    y = tf.identity(x)
+    if getattr(x, "_keras_mask", None) is not None:
+        y._keras_mask = x._keras_mask
+    return y
 
 
 def _cells(layer: Any) -> list[Any]:
