@@ -18,6 +18,7 @@ from ..statistics.memory import Memory
 from ..statistics.observe import require_tensorflow
 from ..statistics.probes.extras import check_replicas, checked_extras
 from ..statistics.profile import Profile
+from ..statistics.unpacking import all_finite
 from .faults import report_of
 from .live_table import LiveTable
 from .schedule import Schedule, UpdateFreq
@@ -132,7 +133,7 @@ class LayerStatistics(keras.callbacks.Callback):
         self._dead: deque[Any] = deque(maxlen=dead_window)
         self._step = self._epoch_start = 0
         self._began = 0.0
-        self._stopped = False
+        self._stopped = self._alarmed = False
         self._started: Any = None
         self._memory = Memory()
         self._watched: WatchedStep | None = None
@@ -162,6 +163,7 @@ class LayerStatistics(keras.callbacks.Callback):
         if self._started is not model:
             self._started, self._memory, self._watched, self._last, self._step = model, Memory(), None, None, 0
             self._dead.clear()
+            self._alarmed = False
         if self._writer is None and writes(model.distribute_strategy):
             hparams = initializer_hparams(model) if self.hparams is None else self.hparams
             self._writer = open_writers(self.log_dir, self.writers, self.max_bytes, hparams)
@@ -242,11 +244,27 @@ class LayerStatistics(keras.callbacks.Callback):
         if note:
             pending.notes["LayerStatistics"] = note
         self._taken.append(pending)
+        if not self._alarmed and not all_finite(packed):
+            self._alarm(pending.profile)
         if self._writer is not None:
             self._writer.write(pending)
         if self._table is not None:
             self._table.show(pending.profile)
         return True
+
+    def _alarm(self, profile: Profile) -> None:
+        """Says once where infinities, or what is not a number, came up first."""
+        layer, quantity, variable = profile.first_nonfinite or ("", "", None)
+        if "gradient" in quantity and hasattr(self.model.optimizer, "inner_optimizer"):
+            return  # A loss scale that is too large for float16 is found so, and the step is left out.
+        self._alarmed = True
+        what = f"{quantity.replace('_', ' ')} {variable or ''}".rstrip()
+        warnings.warn(
+            f"Step {self._step}: infinite values or values that are not a number; the first is in the {what} of layer "
+            f"{layer!r}. The Profiles count them in `nonfinite`, layer by layer.",
+            RuntimeWarning,
+            stacklevel=5,
+        )
 
     def _dead_for_long(self, zero: Any) -> Any:
         if self._dead and len(self._dead[0]) != len(zero):

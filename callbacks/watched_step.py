@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -42,16 +42,19 @@ class Pending:
         self.step = step
         self.notes: dict[str, str] = {}
         self._make: Callable[[], Profile] | None = functools.partial(_profile, taken, step, before, window)
+        self._profile: Profile | None = None
+        self._lock = threading.Lock()
 
-    @cached_property
+    @property
     def profile(self) -> Profile:
         """The Profile; made by whoever asks first, which is the writer's thread, and not the training's."""
-        make = self._make
-        assert make is not None
-        profile = make()
-        profile.notes.update(self.notes)
-        self._make = None  # with the arrays of the step before
-        return profile
+        with self._lock:
+            if self._make is not None:
+                self._profile = self._make()
+                self._profile.notes.update(self.notes)
+                self._make = None  # with the arrays of the step before
+            assert self._profile is not None
+            return self._profile
 
 
 class WatchedStep:
@@ -161,7 +164,8 @@ class WatchedStep:
         return {"logs": logs, "packed": packed, "extras": besides}
 
     def _observed_step(self, data: Any) -> dict[str, Any]:
-        plain = tf.function(self._train_step, jit_compile=True, reduce_retracing=True)
+        compiled = functools.partial(tf.function, jit_compile=True, autograph=False)  # as Keras does
+        plain = compiled(self._train_step, reduce_retracing=True)
         # Whatever the step reads or writes: weights, slots, metrics, seeds, and what a train_step of one's own has.
         variables = plain.get_concrete_function(data).graph.variables
 
@@ -172,7 +176,7 @@ class WatchedStep:
                 variable.assign(value)
             return {name: found[name] for name in ("packed", "extras")}
 
-        found = tf.function(observe, jit_compile=True)(data)
+        found = compiled(observe)(data)
         with tf.control_dependencies(tf.nest.flatten(found)):
             return {"logs": plain(data), **found}
 

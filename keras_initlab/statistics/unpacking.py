@@ -35,6 +35,12 @@ def on_host(packed: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
 _RANKS = {"fields": 2, "norms": 2, "units": 1, "saturated": 1, "small": 1, "layout": 1}
 
 
+def all_finite(packed: Packed) -> bool:
+    """Whether everything that was measured is; quick, and before there is a Profile."""
+    counted = packed["fields"][:, :, FIELDS.index("nonfinite")], packed["norms"][:, :, 2]
+    return not any(counts.any() for counts in counted) and bool(np.isfinite(packed["small"]).all())
+
+
 def unpack(packed: Packed, layout: Layout, step: int, before: Packed | None = None, window: Any = None) -> Profile:
     """The Profile of one step.
 

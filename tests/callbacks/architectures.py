@@ -30,7 +30,9 @@ class Architecture(NamedTuple):
 def dense_batchnorm() -> keras.Model:
     """Gradients of gamma times a learning rate: chains of products that TensorFlow regroups."""
     blocks = [[L.Dense(12), L.BatchNormalization(), L.Activation(f)] for f in ("sigmoid", "relu", "tanh")]
-    return keras.Sequential([keras.Input((FEATURES,)), *sum(blocks, []), L.Dense(CLASSES)])
+    return keras.Sequential(
+        [keras.Input((FEATURES,)), *(layer for block in blocks for layer in block), L.Dense(CLASSES)]
+    )
 
 
 def dropout() -> keras.Model:

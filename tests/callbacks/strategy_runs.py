@@ -10,6 +10,7 @@ import contextlib
 import os
 import pickle
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,7 @@ def trained(
     given: Any = arrays,
     watch: bool = True,
     log_dir: Any = None,
+    extras: Sequence[str] = (),
     epochs: int = EPOCHS,
     **kwargs: Any,
 ) -> dict[str, Any]:
@@ -174,7 +176,7 @@ def trained(
     keras.utils.clear_session()
     with contextlib.nullcontext() if strategy is None else strategy.scope():
         model = build(network, **kwargs)
-    before, watching = BeforeTheLastBatch(), kil.callbacks.LayerStatistics(log_dir, update_freq=1, strict=True)
+    before, watching = BeforeTheLastBatch(), kil.callbacks.LayerStatistics(log_dir, 1, extras=extras, strict=True)
     callbacks = [before, watching] if watch else []
     history = model.fit(
         **given(strategy, *batches(network)), epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks
@@ -203,6 +205,7 @@ def main(folder: Path, replicas: int, cases: list[str]) -> None:
         "dataset": {"given": distributed},
         "mixed": {"dtype": "mixed_float16"},
         "eager": {"run_eagerly": True, "epochs": 1},
+        "extras": {"extras": ("channels", "inference_gap")},
         "logged": {"log_dir": folder / "logs"},
         **{name: {"optimizer": name} for name in OPTIMIZERS},
     }

@@ -93,7 +93,11 @@ def test_values_that_are_not_finite_are_reported(jit_compile):
     x, y = data(32)
     x[3, 4] = np.nan
     watching = kil.callbacks.LayerStatistics(update_freq=1)
-    model.fit(x, y, batch_size=32, verbose=0, callbacks=[watching])
+    first = rf"Step 1: infinite values .* first is in the preactivation of layer '.*/{model.layers[0].name}'"
+    with pytest.warns(RuntimeWarning, match=first) as told:
+        model.fit(x, y, batch_size=32, epochs=2, verbose=0, callbacks=[watching])
+    assert sum("infinite" in str(w.message) for w in told) == 1
+    assert watching.history[0].first_nonfinite == (watching.history[0].keys[0][1], "preactivation", None)
     rows = watching.history[0].rows
     outputs = [row for row in rows if row["quantity"] == "activation"]
     # One example of 32 is lost in the first layer, with all of its 16 units; the gradients of all weights with it.

@@ -314,6 +314,7 @@ OTHERS = ("together", "convolution", "sequence")
 def many(request, tmp_path_factory):
     cases = [f"{name}{word}" for name in OTHERS for word in (" single", "", " unwatched")]
     cases += [f"{name} adam{word}" for name in (*OTHERS, "dropout", "apart") for word in ("", " unwatched")]
+    cases += [f"together extras{word}" for word in (" single", "", " unwatched")]
     cases += [f"convolution sgd mixed{word}" for word in ("", " unwatched")]
     cases += [f"apart sgd{word}" for word in ("", " unwatched", " eager")]
     return ran([tmp_path_factory.mktemp("many")], request.param, cases)[0]
@@ -328,8 +329,21 @@ def test_every_network(many, name):
 @pytest.mark.sweep
 def test_every_training_ends_in_the_same_bits(many):
     watched = [case.removesuffix(" unwatched") for case in many if case.endswith("unwatched")]
-    assert len(watched) == 10
+    assert len(watched) == 11
     assert [case for case in watched if not same_bits(many[case], many[f"{case} unwatched"])] == []
+
+
+@pytest.mark.sweep
+def test_extras(many):
+    single, run = (first_epoch(many[f"together extras{word}"]) for word in (" single", ""))
+    assert differing(single, run) == []
+    assert {key[1] for key in run[0].keys if key[2] == "inference_gap"} == {key[1] for key in run[0].keys if key[0] > 0}
+    for p, q in zip(single, run, strict=True):
+        assert len(p.channels) == len(q.channels) == 5
+        for key, columns in p.channels.items():
+            largest = np.abs(columns["mean"]).max() + columns["std"].max()
+            for name, values in columns.items():
+                assert np.abs(values - q.channels[key][name]).max() <= TOLERANCE * largest, (key, name)
 
 
 @pytest.mark.sweep

@@ -18,6 +18,13 @@ from keras_initlab.statistics.tensor_stats import FIELDS, statistics_of, widen
 Outputs = Mapping[tuple[str, str | None], Any]
 
 
+class _InferenceTaps(Taps):
+    """Taps that leave out the moments of the batch, which inference has no use for and replicas could not exchange."""
+
+    def _note_batchnorm(self, *arguments: Any) -> None:
+        pass
+
+
 def inference_outputs(model: Any, entries: list[MeasuredLayer], data: Any) -> Outputs:
     """What the layers put out in inference mode for the batch of a step, with the weights that they have now.
 
@@ -28,7 +35,7 @@ def inference_outputs(model: Any, entries: list[MeasuredLayer], data: Any) -> Ou
 
     def run(data: Any) -> list[Any]:
         x, *_ = keras.utils.unpack_x_y_sample_weight(data)
-        taps = Taps(entries, read=lambda tensor: tensor, strict=True)
+        taps = _InferenceTaps(entries, read=lambda tensor: tensor, strict=True)
         with taps.watch():
             model(x, training=False) if model._call_has_training_arg else model(x)
         outputs = [tap for tap in taps.tensors if tap.quantity == "activation"]
