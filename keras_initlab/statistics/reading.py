@@ -24,6 +24,7 @@ _CHAINS = {
     "AddN": _SUMS,
 }
 _NONE: frozenset[str] = frozenset()
+_SAME_BUFFER = {"Identity", "IdentityN", "Reshape", "ExpandDims", "Squeeze", "StopGradient", "PreventGradient"}
 # The remapper fuses a product and its bias with one of these. A sum is fused on processors with oneDNN.
 _FUSED = _SUMS | {"Tanh", "Sigmoid", "Elu", "LeakyRelu", "Relu6", "Selu", "Softplus", "Erf"}
 
@@ -44,13 +45,13 @@ class Reading:
         """The tensor itself or its copy."""
         if tf.executing_eagerly() or not isinstance(tensor, tf.Tensor):
             return tensor
-        return self._recomputed(tensor) if _is_link(tensor) else tensor
+        return self._recomputed(tensor) if _is_link(tensor) else self._released(tensor)
 
     def _recomputed(self, tensor: Any) -> Any:
         # Each once: in a deep residual network every sum is a link to the next.
         if id(tensor) not in self._copies:
             operation = tensor.op
-            inputs = [self._recomputed(x) if _goes_along(x, operation) else x for x in operation.inputs]
+            inputs = [self._recomputed(x) if _goes_along(x, operation) else self._released(x) for x in operation.inputs]
             # The snapshot keeps common subgraph elimination from merging the copy with the original again.
             first = next((i for i, x in enumerate(inputs) if x is operation.inputs[i] and x.dtype.is_floating), None)
             if first is not None:
@@ -60,12 +61,27 @@ class Reading:
             self._copies[id(tensor)] = copy
         return self._copies[id(tensor)]
 
+    def _released(self, tensor: Any) -> Any:
+        """The tensor, or a copy that is made before a sum of three and more takes it.
+
+        AddN adds up in the buffer of its first input that nobody else holds: if we did, it would begin elsewhere.
+        """
+        sums = _long_sums(tensor)
+        if not sums:
+            return tensor
+        if id(tensor) not in self._copies:
+            copy = tf.raw_ops.DeepCopy(x=tensor)
+            for operation in sums:
+                operation._add_control_input(copy.op)
+            self._copies[id(tensor)] = copy
+        return self._copies[id(tensor)]
+
 
 def _is_link(tensor: Any) -> bool:
     """Whether what reads the tensor may be computed together with it.
 
-    A sum that only a product reads is not, and to compute it once more would be worse than to read it: AddN adds up in
-    the buffer of its first input that has no other reader, so that with more readers it begins elsewhere.
+    A sum that only a product reads is not, and to compute it once more would be worse than to read it: its inputs would
+    have more readers.
     """
     operation = tensor.op
     if operation.type == "BiasAdd":
@@ -75,6 +91,23 @@ def _is_link(tensor: Any) -> bool:
 
 def _goes_along(tensor: Any, reader: Any) -> bool:
     return _is_link(tensor) or (reader.type == "BiasAdd" and tensor.op.type in _PRODUCTS)
+
+
+def _long_sums(tensor: Any) -> list[Any]:
+    """The sums of three and more that take the tensor, or what shares its buffer."""
+    while tensor.op.type in _SAME_BUFFER:
+        tensor = tensor.op.inputs[tensor.value_index if tensor.op.type == "IdentityN" else 0]
+    found, open_ends = {}, [tensor]
+    while open_ends:
+        tensor = open_ends.pop()
+        for reader in tensor.consumers():
+            if reader.type == "AddN" and len(reader.inputs) > 2:
+                found[reader.name] = reader
+            elif reader.type == "IdentityN":
+                open_ends += [y for x, y in zip(reader.inputs, reader.outputs, strict=True) if x is tensor]
+            elif reader.type in _SAME_BUFFER and reader.inputs[0] is tensor:
+                open_ends.append(reader.outputs[0])
+    return list(found.values())
 
 
 def _readers(tensor: Any) -> Iterator[str]:

@@ -51,6 +51,12 @@ def recurrent() -> keras.Model:
     return keras.Sequential([keras.Input((FEATURES,)), *layers, L.Dense(CLASSES)])
 
 
+def unrolled() -> keras.Model:
+    """The gradient of a kernel is a sum over the time steps, which Adam subtracts from."""
+    lstm = L.LSTM(5, unroll=True, return_sequences=True)
+    return keras.Sequential([keras.Input((FEATURES,)), L.Reshape((4, 4)), lstm, L.Flatten(), L.Dense(CLASSES)])
+
+
 def transformer() -> keras.Model:
     x = keras.Input((FEATURES,))
     h = L.Dense(8)(L.Reshape((4, 4))(x))
@@ -75,12 +81,28 @@ def convolutional() -> keras.Model:
 
 
 def residual() -> keras.Model:
-    """Sums of sums, whose gradients TensorFlow adds up in an order of its own."""
+    """Sums of sums, and a product whose bias and sum are fused with it."""
     x = keras.Input((FEATURES,))
     h = L.Dense(12)(x)
-    for _ in range(3):
-        h = L.Add()([h, L.Dense(12, "swish")(L.BatchNormalization()(h))])
+    for activation in ("swish", None, None):
+        h = L.Add()([h, L.Dense(12, activation)(L.BatchNormalization()(h))])
     return keras.Model(x, L.Dense(CLASSES)(h))
+
+
+def branches() -> keras.Model:
+    """Gradients of three branches and more, whose sum begins with whichever has no other reader."""
+    x = keras.Input((FEATURES,))
+    h = L.Dense(8)(x)
+    average, dense = L.Average()([h, h]), L.Dense(8)(h)
+    difference = L.Subtract()([L.Add()([average, average]), dense])
+    ends = [L.Add()([average, h, average]), L.Dense(8, "hard_sigmoid")(dense), L.Dense(8, "mish")(difference)]
+    return keras.Model(x, L.Dense(CLASSES)(L.Concatenate()(ends)))
+
+
+def constants() -> keras.Model:
+    """Factors that follow one another, which TensorFlow multiplies beforehand."""
+    layers = [L.Dense(12), L.Activation("hard_sigmoid"), L.Rescaling(0.7, 0.1), L.PReLU(), L.LayerNormalization()]
+    return keras.Sequential([keras.Input((FEATURES,)), *layers, L.Dense(CLASSES)])
 
 
 def separable() -> keras.Model:
@@ -158,12 +180,15 @@ def spectral() -> keras.Model:
 
 _opt = keras.optimizers
 ARCHITECTURES = {
-    "dense and batchnorm": Architecture(dense_batchnorm, lambda: _opt.SGD(0.05)),
+    "batchnorm": Architecture(dense_batchnorm, lambda: _opt.SGD(0.05)),
     "dropout": Architecture(dropout, lambda: _opt.Adam(0.003, use_ema=True, ema_overwrite_frequency=7)),
     "recurrent": Architecture(recurrent, lambda: _opt.RMSprop(0.003, clipnorm=0.5)),
+    "unrolled": Architecture(unrolled, lambda: _opt.Adam(0.003, amsgrad=True)),
     "transformer": Architecture(transformer, lambda: _opt.AdamW(0.003, weight_decay=0.01, global_clipnorm=1.0)),
     "convolutional": Architecture(convolutional, lambda: _opt.SGD(0.05, momentum=0.9, nesterov=True)),
     "residual": Architecture(residual, lambda: _opt.SGD(0.05, momentum=0.9)),
+    "branches": Architecture(branches, lambda: _opt.SGD(0.02, momentum=0.9)),
+    "constants": Architecture(constants, lambda: _opt.Adafactor(0.01)),
     "separable": Architecture(separable, lambda: _opt.Adagrad(0.05)),
     "float16": Architecture(mixed, lambda: _opt.Adam(0.003), "mixed_float16"),
     "bfloat16": Architecture(mixed, lambda: _opt.SGD(0.05, clipvalue=0.5), "mixed_bfloat16"),

@@ -31,29 +31,40 @@ pytestmark = pytest.mark.xdist_group("strategies")
 TOLERANCE = 1e-5
 # What float16 tensors are known to.
 HALF = 2.0**-10
-SECONDS = 300
+# For each training, some times what it takes on two busy cores.
+SECONDS = 60
 
 
 def ran(folders, replicas, cases, cluster=()):
     """What the trainings left behind, for each process; one that hangs is ended, and fails the test."""
-    processes, started = [], time.monotonic()
+    latest = time.monotonic() + SECONDS * (2 + len(cases))
     with contextlib.ExitStack() as stack:
+        processes = []
         for i, folder in enumerate(folders):
             environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
             environment |= {"PYTHONPATH": str(PACKAGE_PATH)}
             if cluster:
                 task = {"type": "worker", "index": i}
                 environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": cluster}, "task": task})
-            folder.mkdir(exist_ok=True)
-            output = stack.enter_context(open(folder / "output", "w+"))
+            output = stack.enter_context(open(folder / "output", "w"))
             command = [sys.executable, "-m", "tests.callbacks.strategy_runs", str(folder), str(replicas), *cases]
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
-            stack.callback(process.kill)
-            processes.append(process)
+            processes.append(stack.enter_context(ended(process)))
         for process, folder in zip(processes, folders, strict=True):
-            code = process.wait(max(SECONDS - (time.monotonic() - started), 0))
-            assert code == 0, (folder / "output").read_text()[-5000:]
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(latest - time.monotonic(), 0))
+            assert process.poll() == 0, (folder / "output").read_text()[-5000:]
     return [pickle.loads((folder / "runs.pickle").read_bytes()) for folder in folders]
+
+
+@contextlib.contextmanager
+def ended(process):
+    """A process that does not outlive the context."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def free_ports(count):
