@@ -66,15 +66,17 @@ class Reading:
 
         AddN adds up in the buffer of its first input that nobody else holds: if we did, it would begin elsewhere.
         """
-        sums = _long_sums(tensor)
-        if not sums:
+        source = _source(tensor)
+        sums = _long_sums(source)
+        if not sums or tensor.shape[1:].num_elements() is None:
             return tensor
-        if id(tensor) not in self._copies:
-            copy = tf.raw_ops.DeepCopy(x=tensor)
+        if id(source) not in self._copies:
+            copy = tf.raw_ops.Snapshot(input=source)
             for operation in sums:
                 operation._add_control_input(copy.op)
-            self._copies[id(tensor)] = copy
-        return self._copies[id(tensor)]
+            self._copies[id(source)] = copy
+        copy = self._copies[id(source)]
+        return copy if source is tensor else tf.reshape(copy, [-1 if n is None else n for n in tensor.shape])
 
 
 def _is_link(tensor: Any) -> bool:
@@ -93,20 +95,25 @@ def _goes_along(tensor: Any, reader: Any) -> bool:
     return _is_link(tensor) or (reader.type == "BiasAdd" and tensor.op.type in _PRODUCTS)
 
 
-def _long_sums(tensor: Any) -> list[Any]:
-    """The sums of three and more that take the tensor, or what shares its buffer."""
+def _source(tensor: Any) -> Any:
+    """What made the buffer that a tensor is in."""
     while tensor.op.type in _SAME_BUFFER:
         tensor = tensor.op.inputs[tensor.value_index if tensor.op.type == "IdentityN" else 0]
-    found, open_ends = {}, [tensor]
-    while open_ends:
-        tensor = open_ends.pop()
+    return tensor
+
+
+def _long_sums(source: Any) -> list[Any]:
+    """The sums of three and more that take the tensor, or what shares its buffer."""
+    found, ends = {}, [source]
+    while ends:
+        tensor = ends.pop()
         for reader in tensor.consumers():
             if reader.type == "AddN" and len(reader.inputs) > 2:
                 found[reader.name] = reader
             elif reader.type == "IdentityN":
-                open_ends += [y for x, y in zip(reader.inputs, reader.outputs, strict=True) if x is tensor]
+                ends += [y for x, y in zip(reader.inputs, reader.outputs, strict=True) if x is tensor]
             elif reader.type in _SAME_BUFFER and reader.inputs[0] is tensor:
-                open_ends.append(reader.outputs[0])
+                ends.append(reader.outputs[0])
     return list(found.values())
 
 
