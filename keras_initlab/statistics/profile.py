@@ -44,7 +44,8 @@ class Profile:
     | variable | name of the weight; in `batchnorm`: `input`, `batch_mean`, `batch_variance`, `moving_mean`,
       `moving_variance` (before the step), `mean_drift` = (batch mean - moving mean) / √(moving variance + ε),
       `variance_ratio` = (batch variance + ε) / (moving variance + ε); in `normalization`: `mean` and `variance`, by
-      which each example is normalized; `t0007` for a time step; number of the output where there are several |
+      which each example is normalized; `t0007` for a time step, `c/t0007` for the cell state of an LSTM; number of the
+      output where there are several |
     | count, nonfinite | number of values; of those that are infinite or not a number |
     | mean, std, rms, min, max, l2 | of the finite values; std divides by count, l2 = √Σx², rms = l2 / √count |
     | zeros | share of the values that are zero |
