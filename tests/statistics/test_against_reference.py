@@ -181,3 +181,33 @@ def _ordered_variables(model):
 
 def _in_order(model):
     return [v.numpy() for v in _ordered_variables(model)]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_updates_of_weights_too_large_to_leave_the_device(jit_compile):
+    """Norm, ratio, cosine and angle of a kernel of 4096 values, over two steps, from the weights themselves."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(64, name="wide"), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.5), "mse", jit_compile=jit_compile)
+    states = _States()
+    watching = kil.callbacks.LayerStatistics(update_freq=1, strict=True)
+    x = np.random.default_rng(0).standard_normal((64, 64)).astype("float32")
+    model.fit(x, x[:, :1], batch_size=32, shuffle=False, verbose=0, callbacks=[states, watching])
+    start, middle, end = (np.asarray(state[0], np.float64).ravel() for state in states.seen)
+    first, second = middle - start, end - middle
+
+    def cosine(a, b):
+        return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+    rows = [
+        {row["quantity"]: row for row in profile.rows if row["variable"] == "kernel" and row["layer"].endswith("wide")}
+        for profile in watching.history
+    ]
+    assert [row["update"]["cosine"] for row in rows] == [None, pytest.approx(cosine(first, second), abs=1e-5)]
+    assert rows[1]["update"]["l2"] == pytest.approx(np.linalg.norm(second), rel=1e-5)
+    assert rows[1]["update"]["relative"] == pytest.approx(np.linalg.norm(second) / np.linalg.norm(middle), rel=1e-5)
+    assert rows[1]["displacement"]["l2"] == pytest.approx(np.linalg.norm(end - start), rel=1e-5)
+    angle = np.degrees(np.arccos(cosine(end, start)))
+    assert rows[1]["displacement"]["angle"] == pytest.approx(angle, rel=1e-4)
+    assert rows[1]["update"]["count"] == 4096
+    assert rows[1]["update"]["rms"] == pytest.approx(np.linalg.norm(second) / 64, rel=1e-5)
