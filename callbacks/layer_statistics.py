@@ -321,6 +321,5 @@ def _steps_done(optimizer: Any) -> int:
     if optimizer is None:
         return 0
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    # `iterations` are updates: of accumulated gradients, several steps each. Under a strategy only the array knows
-    # how to become a number.
-    return int(keras.ops.convert_to_numpy(inner._iterations))
+    # `iterations` are updates: of accumulated gradients, several steps each.
+    return int(inner._iterations.value.numpy())

@@ -49,7 +49,7 @@ def observe(
         >>> model.compile("sgd", "mse")
         >>> profile = kil.observe(model, np.ones((4, 3), "float32"), np.zeros((4, 2), "float32"))
         >>> sorted({row["quantity"] for row in profile.rows})
-        ['activation', 'activation_gradient', 'gradient', 'weight']
+        ['activation', 'activation_gradient', 'gradient', 'preactivation', 'weight']
     """
     require_tensorflow("observe")
     check_filter(layers)

@@ -21,7 +21,8 @@ from keras_initlab.statistics.schema import (
 from keras_initlab.terminal import as_html, as_text
 
 Key = tuple[int, str, str, str | None]
-_FORWARD = ("weight", "batchnorm", "preactivation", "activation", "normalization")
+# What a step computes on its way forward in a layer, in this order.
+_FORWARD = ("weight", "batchnorm", "normalization", "preactivation", "activation")
 
 
 class Profile:
@@ -139,7 +140,10 @@ class Profile:
         if not bad:
             return None
         forward = [key for key in bad if key[2] in _FORWARD]
-        first = forward[0] if forward else max(bad, key=lambda key: ("gradient" in key[2], key[0]))
+        if forward:
+            first = min(forward, key=lambda key: (key[0], _FORWARD.index(key[2])))
+        else:
+            first = max(bad, key=lambda key: ("gradient" in key[2], key[0]))
         return first[1:]
 
     def scalar_rows(self) -> list[dict[str, Any]]:

@@ -197,6 +197,7 @@ def _set_changes(columns: dict[str, Array], norms: Array, small: Mapping[str, Ar
     columns["angle"][rows] = _angle(l2[rows], lengths, plan.start_norms)
 
 
+@np.errstate(invalid="ignore", over="ignore")
 def _set_cosines(columns: dict[str, Array], norms: Array, differences: Array, before: Packed, plan: Plan) -> None:
     """Angles between this update of each weight and its last one."""
     lengths = norms[plan.large_updates, 0] * before["norms"][0][plan.large_updates, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -111,6 +112,41 @@ def test_values_that_are_not_finite_are_reported(jit_compile):
     assert "finite" in str(watching.history[0])
 
 
+def spoil(where, model):
+    """Puts one bad number into a network, its input or its loss; returns the input and where it comes up first."""
+    x, y = data(32)
+    first, second, last = (layer.path for layer in model.layers)
+    loss = keras.losses.SparseCategoricalCrossentropy()
+    if where == "weights":
+        kernel = model.layers[1].kernel.numpy()
+        kernel[2, 3] = np.inf  # which a sigmoid makes 1 of
+        model.layers[1].kernel.assign(kernel)
+        found = (second, "weight", "kernel")
+    elif where == "input":
+        x[3, 4] = np.nan
+        found = (first, "preactivation", None)
+    else:
+        loss = lambda y, p: tf.reduce_mean(p, axis=-1) * np.nan  # noqa: E731
+        found = (last, "activation_gradient", None)
+    return x, y, loss, found
+
+
+@pytest.mark.parametrize("where", ["weights", "input", "loss"])
+@pytest.mark.parametrize("mode", ["graph", "eager", pytest.param("jit", marks=pytest.mark.sweep)])
+def test_the_first_offender_is_named(where, mode):
+    model = sigmoids()
+    x, y, loss, found = spoil(where, model)
+    model.compile("sgd", loss, jit_compile=mode == "jit", run_eagerly=mode == "eager")
+    watching = kil.callbacks.LayerStatistics(update_freq=1)
+    layer, quantity, _ = found
+    with pytest.warns(
+        RuntimeWarning, match=f"Step 1: .* in the {quantity.replace('_', ' ')} .*layer '{layer}'"
+    ) as told:
+        model.fit(x, y, batch_size=16, shuffle=False, verbose=0, callbacks=[watching])
+    assert watching.history[0].first_nonfinite == found
+    assert sum("infinite" in str(w.message) for w in told) == 1
+
+
 def test_activations_of_1e30_are_reported_as_such():
     model = keras.Sequential(
         [
@@ -160,6 +196,58 @@ def test_a_full_disk_costs_the_statistics_and_not_the_training(tmp_path):
     assert counts == "2 60 True"  # once for each of the two files
     assert "Training goes on, and the statistics are kept in callback.history" in message
     assert 0 < len(kil.Profile.read(tmp_path)) < 60
+
+
+def test_a_folder_that_is_removed_while_the_training_runs(tmp_path):
+    """Open files are written on, out of sight; the statistics are in the history, and the training is the same."""
+
+    class Remove(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                shutil.rmtree(tmp_path / "logs")
+
+    def trained(*callbacks):
+        keras.utils.set_random_seed(0)
+        model = compiled("plain")
+        model.fit(*data(96), batch_size=16, verbose=0, callbacks=list(callbacks))
+        return model.get_weights()
+
+    watching = kil.callbacks.LayerStatistics(tmp_path / "logs", update_freq=1)
+    assert all(map(np.array_equal, trained(), trained(watching, Remove())))
+    assert [profile.step for profile in watching.history] == [1, 2, 3, 4, 5, 6]
+
+
+class Fails(keras.layers.Layer):
+    """A user's layer with an error in it."""
+
+    broken = False
+
+    def call(self, x):
+        if self.broken:
+            raise KeyError("no such thing")
+        return x
+
+
+@pytest.mark.parametrize("mode", ["graph", "jit", "eager"])
+def test_an_error_of_the_users_own_comes_through_as_it_is(mode):
+    """The same as without the callback, which leaves everything as it found it."""
+
+    def error_of(*callbacks):
+        model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(4), Fails()])
+        model.layers[-1].broken = True
+        model.compile("sgd", "mse", jit_compile=mode == "jit", run_eagerly=mode == "eager")
+        with pytest.raises(KeyError, match="no such thing") as raised:
+            model.fit(np.ones((4, 12)), np.ones((4, 4)), verbose=0, callbacks=list(callbacks))
+        return model, raised
+
+    before = keras.layers.Layer.__call__, tf.GradientTape.gradient
+    (_, plain), (model, watched) = error_of(), error_of(kil.callbacks.LayerStatistics(update_freq=1))
+    assert str(watched.value) == str(plain.value)
+    assert (keras.layers.Layer.__call__, tf.GradientTape.gradient) == before
+    assert not {"train_step", "call"} & set().union(vars(model), *map(vars, model.layers))
+    model.layers[-1].broken = False
+    model.compile("sgd", "mse")  # Keras itself wants that after a failed first step
+    model.fit(np.ones((4, 12)), np.ones((4, 4)), verbose=0)
 
 
 def test_restored_after_a_stop(tmp_path):
