@@ -18,6 +18,7 @@ from statistics_networks import NETWORKS, made
 
 import keras_initlab as kil
 from keras_initlab.callbacks.watched_step import WatchedStep
+from keras_initlab.statistics.blocks import Block, Subject
 from keras_initlab.statistics.memory import Memory
 from keras_initlab.statistics.tensor_stats import statistics_of
 
@@ -64,7 +65,7 @@ def counted(name: str) -> float:
 def bandwidth() -> tuple[float, float]:
     """GB/s at which the statistics of a tensor of 64 MB read it, counted by their reads, and at which it is copied."""
     x = tf.Variable(np.random.default_rng(0).standard_normal((1 << 14, 1 << 10)).astype("float32"))
-    measure = tf.function(lambda: statistics_of([x.read_value()], shortcut=True)[0])
+    measure = tf.function(lambda: statistics_of(Block([Subject(x.read_value(), 1)]), shortcut=True).fields)
     copy = tf.function(lambda: x.read_value() + 1.0)
     seconds = []
     for run in (measure, copy):

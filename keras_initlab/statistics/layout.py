@@ -14,15 +14,15 @@ class Row(NamedTuple):
         key: depth, layer, quantity and variable.
         source: which array has what was measured of it: `fields`, `norms` or `small`.
         place: its place in that array; in `small`, the number of the segment.
-        saturated: place of its count of saturated values, or -1.
-        units: units of an activation, whose values are counted unit by unit; 0 for other rows.
+        saturated: whether its saturated values are told.
+        counted: whether those of its units that are dead are told.
     """
 
     key: Key
     source: str
     place: int
-    saturated: int = -1
-    units: int = 0
+    saturated: bool = False
+    counted: bool = False
 
 
 class Derived(NamedTuple):
@@ -54,7 +54,7 @@ class Layout(NamedTuple):
 
     Attributes:
         rows: in order.
-        widths: units of each tensor in `fields`, which say how many of its values were sampled.
+        widths: units of each tensor in `fields`, by which its values were counted and sampled.
         mirrored: whether that tensor is the same on all replicas.
         segments: length of each segment of `small`.
         derived: segments that follow those.

@@ -6,24 +6,22 @@ operations for each of a hundred biases cost more than all the large tensors tog
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from keras_initlab.statistics.blocks import Block, Subject, blocks_of
 from keras_initlab.statistics.layout import Change, Derived, Layout, Row
 from keras_initlab.statistics.memory import Memory
+from keras_initlab.statistics.norms import Difference, norms_of
 from keras_initlab.statistics.schema import HISTOGRAM_SAMPLE
 from keras_initlab.statistics.taps import MomentsTap, Tap, Taps, WeightTap
-from keras_initlab.statistics.tensor_stats import FIELDS, norms_of, sample, saturated_count, statistics_of, widen
+from keras_initlab.statistics.tensor_stats import FIELDS, Found, statistics_of, widen
 
 SMALL = 2 * HISTOGRAM_SAMPLE - 1
-# Tensors are measured in groups, with one decision for each whether float32 was good enough. A group holds its tensors
-# for as long as it is measured, so it is no larger than this, or a single tensor: watching needs little memory.
-_GROUP_VALUES = 1 << 18
-_GROUP_TENSORS = 16
-_UNKNOWN_BATCH = 256
 
 
 def pack(taps: Taps, memory: Memory | None, shortcut: bool, histograms: bool = True) -> tuple[dict[str, Any], Layout]:
@@ -49,35 +47,29 @@ def pack(taps: Taps, memory: Memory | None, shortcut: bool, histograms: bool = T
 
 
 class _Packing:
-    """The tensors to measure, in the order in which the packed arrays have them, and the rows that want them."""
+    """The tensors to measure, and the rows that want them."""
 
     def __init__(self, read: Callable[[Any], Any], memory: Memory | None) -> None:
         self.read, self.memory = read, memory
         self.rows: list[Row] = []
         self.changes: list[Change] = []
-        self.tensors: list[tuple[str, Any]] = []
-        self.places: dict[int, int] = {}
+        self.subjects: list[Subject] = []
+        self.mirrored: list[bool] = []
+        self.places: dict[Any, int] = {}
         self.copies: dict[int, Any] = {}
-        self.counted: set[int] = set()
-        self.pairs: list[tuple[Any, Any]] = []
+        self.differences: list[Difference] = []
         self.small: list[Any] = []
+        self.starts: list[Any] = []
         self.derived: list[Derived] = []
-        self.saturated: list[Any] = []
-        self.moved: list[tuple[Any, Any]] = []
+        self._flat = tf.constant([-1])
 
     def tensor(self, tap: Tap) -> None:
         """An output, what flows back to it, or what a normalization takes or makes of it."""
-        own = tap.quantity == "normalization"
-        place = self._measure(tap.tensor if own else self._read(tap.tensor), tap)
-        row = Row((tap.depth, tap.layer, tap.quantity, tap.variable), "fields", place)
-        x = self.tensors[place][1]
-        if tap.bounds is not None:
-            row = row._replace(saturated=len(self.saturated))
-            self.saturated.append(saturated_count(x, tap.bounds))
-        if tap.quantity == "activation" and x.shape[1]:
-            row = row._replace(units=x.shape[1])
-            self.counted.add(place)
-        self._row(row)
+        x = tap.tensor if tap.quantity == "normalization" else self._read(tap.tensor)
+        place = self._subject(x, tap.unit_axis, tap.bounds, mirrored=False)
+        counted = tap.quantity == "activation" and self.subjects[place].axis is not None
+        key = (tap.depth, tap.layer, tap.quantity, tap.variable)
+        self._row(Row(key, "fields", place, saturated=tap.bounds is not None, counted=counted))
 
     def moments(self, tap: MomentsTap) -> None:
         """What a BatchNormalization normalized by, and how far that is from its moving statistics."""
@@ -92,12 +84,13 @@ class _Packing:
     def weight(self, tap: WeightTap) -> None:
         """A weight, its gradient, and how it moved."""
         small = 0 < math.prod(tap.variable.shape) <= SMALL
-        source, put = ("small", self._segment) if small else ("fields", self._weight_tensor)
+        source, put = ("small", self._segment) if small else ("fields", self._weight_subject)
         row = self._row(Row((tap.depth, tap.layer, "weight", tap.name), source, put(tap.old)))
         if tap.gradient is not None:
-            # What comes out of a loop over time steps does not know its shape.
-            place = put(tf.reshape(self._read(tap.gradient), tap.variable.shape))
-            self._row(Row((tap.depth, tap.layer, "gradient", tap.name), source, place))
+            gradient = self._read(tap.gradient)
+            if not gradient.shape.is_fully_defined():  # it comes out of a loop over time steps
+                gradient = tf.reshape(gradient, tap.variable.shape)
+            self._row(Row((tap.depth, tap.layer, "gradient", tap.name), source, put(gradient)))
         if tap.new is not None and (tap.variable.trainable or id(tap.variable) in self._start):
             (self._small_change if small else self._large_change)(tap, row)
 
@@ -110,28 +103,25 @@ class _Packing:
         start, norm = self._start.get(id(tap.variable), (None, 0.0))
         new = self._segment(tap.new)
         if tap.variable.trainable:
-            self.derived.append(Derived("difference", (new, self.rows[row].place)))
-            update = self._row(Row((tap.depth, tap.layer, "update", tap.name), "derived", len(self.derived) - 1))
+            place = self._derive(Derived("difference", (new, self.rows[row].place)))
+            update = self._row(Row((tap.depth, tap.layer, "update", tap.name), "derived", place))
         if start is not None:
-            self.derived.append(Derived("difference", (new, self._segment(start))))
-            displacement = self._row(
-                Row((tap.depth, tap.layer, "displacement", tap.name), "derived", len(self.derived) - 1)
-            )
+            self.starts.append(start)
+            place = self._derive(Derived("displacement", (new, len(self.starts) - 1)))
+            displacement = self._row(Row((tap.depth, tap.layer, "displacement", tap.name), "derived", place))
         self.changes.append(Change(row, update, displacement, new, norm))
 
     def _large_change(self, tap: WeightTap, row: int) -> None:
         update = displacement = -1
         start, norm = self._start.get(id(tap.variable), (None, 0.0))
         if tap.variable.trainable:
-            moved = widen(tap.new - tap.old)
             last = None if start is None or self.memory is None else self.memory.updates[id(tap.variable)]
-            update = self._row(Row((tap.depth, tap.layer, "update", tap.name), "norms", self._pair(moved, last)))
-            if last is not None:
-                self.moved.append((last, moved))
+            place = self._change(Difference(tap.new, tap.old, last, last))
+            update = self._row(Row((tap.depth, tap.layer, "update", tap.name), "norms", place))
         if start is not None:
-            place = self._pair(widen(tap.new) - tf.cast(start, widen(tap.new).dtype))
+            place = self._change(Difference(tap.new, start))
             displacement = self._row(Row((tap.depth, tap.layer, "displacement", tap.name), "norms", place))
-        self.changes.append(Change(row, update, displacement, self._pair(widen(tap.new)), norm))
+        self.changes.append(Change(row, update, displacement, self._change(Difference(tap.new)), norm))
 
     # -- the lists ----------------------------------------------------------------------------------------------------
 
@@ -144,61 +134,82 @@ class _Packing:
             self.copies[id(tensor)] = self.read(tensor)
         return self.copies[id(tensor)]
 
-    def _weight_tensor(self, x: Any) -> int:
-        return self._measure(x, Tap(0, "", "weight", None, x))
+    def _weight_subject(self, x: Any) -> int:
+        return self._subject(x, -1, None, mirrored=True)
 
-    def _measure(self, x: Any, tap: Tap) -> int:
-        if id(x) not in self.places:
-            self.places[id(x)] = len(self.tensors)
-            self.tensors.append((tap.quantity, by_unit(widen(x), tap)))
-        return self.places[id(x)]
+    def _subject(self, x: Any, axis: int, bounds: tuple[float, float] | None, mirrored: bool) -> int:
+        """A weight is the same on all replicas; a vector of weights has one value a unit, one of outputs is a unit."""
+        key = id(x), bounds
+        if key not in self.places:
+            rank = len(x.shape)
+            known = rank > (0 if mirrored else 1) and x.shape[axis]
+            self.places[key] = len(self.subjects)
+            self.subjects.append(Subject(widen(x), axis % rank if known else None, bounds))
+            self.mirrored.append(mirrored)
+        return self.places[key]
 
-    def _pair(self, x: Any, y: Any = None) -> int:
-        self.pairs.append((x, y))
-        return len(self.pairs) - 1
+    def _change(self, difference: Difference) -> int:
+        self.differences.append(difference)
+        return len(self.differences) - 1
 
     def _derive(self, derived: Derived) -> int:
         self.derived.append(derived)
         return len(self.derived) - 1
 
     def _segment(self, x: Any) -> int:
-        self.small.append(tf.reshape(x, [-1]))
+        self.small.append(x if len(x.shape) == 1 else tf.reshape(x, self._flat))
         return len(self.small) - 1
 
     # -- the arrays ---------------------------------------------------------------------------------------------------
 
     def packed(self, shortcut: bool, histograms: bool) -> dict[str, Any]:
         """The arrays that leave the device."""
-        fields, units = [], []
-        for group in groups_of([x for _, x in self.tensors]):
-            found, counts = statistics_of([self.tensors[i][1] for i in group], shortcut)
-            fields.append(found)
-            units += [c for i, c in zip(group, counts, strict=True) if i in self.counted]
-        norms = [norms_of([self.pairs[i] for i in group], shortcut) for group in groups_of([x for x, _ in self.pairs])]
-        wide = tf.float64 if any(x.dtype == tf.float64 for x in self.small) else tf.float32
+        found = [Found(tf.zeros((0, len(FIELDS)), tf.float64), tf.zeros(0), tf.zeros(0))]
+        for block in self._blocks:
+            found.append(statistics_of(Block([self.subjects[i] for i in block]), shortcut, histograms))
+        fields, units, samples = (tf.concat(parts, axis=0) for parts in zip(*found, strict=True))
+        small = [*self.small, *self._joined_starts()]
+        wide = tf.float64 if any(x.dtype == tf.float64 for x in small) else tf.float32
         packed = {
-            "fields": tf.concat([tf.zeros((0, len(FIELDS)), tf.float64), *fields], axis=0),
-            "units": tf.concat([tf.zeros(0), *units], axis=0),
-            "norms": tf.concat([tf.zeros((0, 3), tf.float64), *norms], axis=0),
-            "saturated": tf.stack(self.saturated) if self.saturated else tf.zeros(0, tf.float64),
-            "small": tf.concat([tf.zeros(0, wide), *(tf.cast(x, wide) for x in self.small)], axis=0),
+            "fields": fields,
+            "units": units,
+            "norms": norms_of(self.differences, shortcut),
+            "small": tf.concat([tf.zeros(0, wide), *(x if x.dtype == wide else tf.cast(x, wide) for x in small)], 0),
         }
         if histograms:
-            packed["samples"] = tf.concat([tf.zeros(0), *(sample(x) for _, x in self.tensors)], axis=0)
-        for last, moved in self.moved:
-            last.assign(tf.cast(moved, last.dtype))
+            packed["samples"] = samples
         return packed
+
+    @functools.cached_property
+    def _blocks(self) -> list[list[int]]:
+        return blocks_of(self.subjects)
+
+    def _joined_starts(self) -> list[Any]:
+        """All starts of small weights in one, for each is an input of the graph of its own."""
+        with tf.init_scope():
+            wide = tf.float64 if any(start.dtype == tf.float64 for start in self.starts) else tf.float32
+            flat = [tf.reshape(tf.cast(start, wide), [-1]) for start in self.starts]
+            return [tf.concat(flat, axis=0)] if flat else []
 
     def layout(self) -> Layout:
         """What is where in them; the rows in order of depth."""
         order = sorted(range(len(self.rows)), key=lambda i: (self.rows[i].key[0], _RANK.get(self.rows[i].key[2], 4)))
         number = {old: new for new, old in enumerate(order)} | {-1: -1}
+        measured = [i for block in self._blocks for i in block]
+        place = {old: new for new, old in enumerate(measured)}
+        starts = len(self.small)
         return Layout(
-            rows=tuple(self.rows[i] for i in order),
-            widths=tuple(x.shape[1] or 0 for _, x in self.tensors),
-            mirrored=tuple(quantity in ("weight", "gradient") for quantity, _ in self.tensors),
-            segments=tuple(math.prod(x.shape) for x in self.small),
-            derived=tuple(self.derived),
+            rows=tuple(
+                row._replace(place=place[row.place]) if row.source == "fields" else row
+                for row in (self.rows[i] for i in order)
+            ),
+            widths=tuple(self.subjects[i].width for i in measured),
+            mirrored=tuple(self.mirrored[i] for i in measured),
+            segments=tuple(math.prod(x.shape) for x in (*self.small, *self.starts)),
+            derived=tuple(
+                Derived("difference", (d.parts[0], starts + d.parts[1])) if d.rule == "displacement" else d
+                for d in self.derived
+            ),
             changes=tuple(
                 change._replace(
                     weight=number[change.weight], update=number[change.update], displacement=number[change.displacement]
@@ -209,31 +220,3 @@ class _Packing:
 
 
 _RANK = {"preactivation": 0, "activation": 1, "batchnorm": 2, "normalization": 2, "activation_gradient": 3}
-
-
-def by_unit(x: Any, tap: Tap) -> Any:
-    """The tensor as (values, units)."""
-    rank = len(x.shape)
-    if rank <= 1:
-        # A vector of weights has one value a unit; a vector of outputs is one unit over the batch.
-        return tf.reshape(x, (1, -1) if tap.quantity in ("weight", "gradient") else (-1, 1))
-    axis = tap.unit_axis % rank
-    if axis != rank - 1:
-        x = tf.transpose(x, [*(a for a in range(rank) if a != axis), axis])
-    if x.shape[-1] is None:
-        return tf.reshape(x, (-1, tf.shape(x)[-1]))
-    return tf.reshape(x, (-1, x.shape[-1])) if x.shape[-1] else tf.zeros((1, 0), x.dtype)
-
-
-def groups_of(tensors: Sequence[Any]) -> list[list[int]]:
-    """Numbers of tensors that follow one another, as many as may be measured together."""
-    groups: list[list[int]] = []
-    room, dtype = 0, None
-    for i, x in enumerate(tensors):
-        size = math.prod(_UNKNOWN_BATCH if n is None else n for n in x.shape)
-        if x.dtype != dtype or size > room or len(groups[-1]) == _GROUP_TENSORS:
-            groups.append([])
-            room, dtype = _GROUP_VALUES, x.dtype
-        groups[-1].append(i)
-        room -= size
-    return groups

@@ -56,13 +56,9 @@ class Plan:
         return sum(layout.rows[change.weight].source != "small" for change in layout.changes)
 
     def _shares(self, layout: Layout) -> None:
-        saturated = [(i, row.saturated) for i, row in enumerate(layout.rows) if row.saturated >= 0]
-        self.saturated_rows, self.saturated = _columns(saturated, 2)
-        units = {row.place: row.units for row in layout.rows if row.units}
-        rank = {place: i for i, place in enumerate(sorted(units))}
-        self.unit_sizes = np.array([units[place] for place in sorted(units)], np.int64)
+        self.saturated_rows = np.array([i for i, row in enumerate(layout.rows) if row.saturated], np.int64)
         self.unit_rows, self.unit_places = _columns(
-            [(i, rank[row.place]) for i, row in enumerate(layout.rows) if row.units], 2
+            [(i, row.place) for i, row in enumerate(layout.rows) if row.counted], 2
         )
 
     def _changes(self, layout: Layout, number: dict[int, int]) -> None:

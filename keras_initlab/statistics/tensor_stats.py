@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from keras_initlab.statistics.blocks import Block, by_unit
 from keras_initlab.statistics.schema import HISTOGRAM_SAMPLE
 
 # A unit counts as saturated where its slope is under 2 % of the steepest: |tanh| >= .99, and the same point of a
@@ -33,7 +34,7 @@ INPUT_BOUNDS = {
     "hard_sigmoid": (-3.0, 3.0),
 }
 
-FIELDS = ("count", "nonzero", "scale", "sum", "l2", "min", "max", "nonfinite")
+FIELDS = ("count", "nonzero", "scale", "nonfinite", "sum", "l2", "min", "max", "saturated")
 """What the device computes of a tensor. `sum`, `l2`, `min` and `max` are those of the finite values over `scale`."""
 
 
@@ -47,41 +48,96 @@ def widen(x: Any) -> Any:
     return x if x.dtype in (tf.float32, tf.float64) else tf.cast(x, tf.float32)
 
 
-def statistics_of(tensors: Sequence[Any], shortcut: bool) -> tuple[Any, list[Any]]:
-    """Statistics of some tensors.
+class Found(NamedTuple):
+    """Statistics of the subjects of a block.
+
+    Attributes:
+        fields: float64 (subjects, FIELDS).
+        units: for each subject in turn, by unit, the number of values that are not zero.
+        samples: for each in turn, float32, what `sample` takes of it.
+    """
+
+    fields: Any
+    units: Any
+    samples: Any
+
+
+def statistics_of(block: Block, shortcut: bool, histograms: bool = True) -> Found:
+    """Statistics of the subjects of a block.
 
     Args:
-        tensors: of shape (m, u): m values of u units, in float32 or float64.
-        shortcut: try sums in float32 first, which halves the time where operations run one by one; XLA fuses the
-            conversion to float64 into the sum, which leaves nothing to gain.
-
-    Returns:
-        A float64 tensor (tensors, FIELDS), and for each tensor, by unit, the number of values that are not zero.
+        block: what to measure.
+        shortcut: try sums in float32 first, all subjects at once, which halves the time where operations run one by
+            one; XLA fuses the conversion to float64 into the sum, which leaves nothing to gain.
+        histograms: whether samples are taken; otherwise there are none.
     """
-    if not shortcut or any(x.dtype != tf.float32 for x in tensors):
-        found = [_CAREFUL[x.dtype](x) for x in tensors]
-        return tf.stack([fields for fields, _ in found]), [units for _, units in found]
+    bounds = tf.constant(block.bounds or (np.nan, np.nan), block.dtype)
+    if not shortcut or block.dtype != tf.float32:
+        return _one_by_one(block, bounds, histograms)
+    parts = block.parts()
+    fields, units, good = _quick(parts, block, bounds)
+
+    def quick() -> Found:
+        return Found(fields(), units, _samples(parts) if histograms else tf.zeros(0))
+
+    def careful() -> Found:
+        found = Found(*_LOOP(block.rows(), block.lengths, bounds))
+        return found if histograms else found._replace(samples=tf.zeros(0))
+
+    found = tf.cond(good & block.equal, quick, careful)
+    number = len(block.subjects)
+    return Found(
+        tf.ensure_shape(found.fields, (number, len(FIELDS))),
+        tf.ensure_shape(found.units, (number * block.width,)),
+        found.samples,
+    )
+
+
+def _quick(parts: Sequence[Any], block: Block, bounds: Any) -> tuple[Callable[[], Any], Any, Any]:
+    """By sums in float32: the fields, the units, and whether all are good to six digits."""
+    rows, whole = tf.constant([-2]), tf.constant([-2, -1])
+
+    def reduced(function: Callable[..., Any], tensors: Sequence[Any], axes: Any) -> Any:
+        found = [function(x, axis=axes) for x in tensors]
+        return found[0] if len(parts[0].shape) == 3 else tf.stack(found)
+
     # The sign needs one pass, and the sum of its squares no other memory; of up to 2^22 values a unit it is exact.
-    units = [tf.round(tf.square(tf.math.reduce_euclidean_norm(tf.sign(x), axis=0))) for x in tensors]
-    nonzero = tf.stack([tf.reduce_sum(n) for n in units])
-    count = tf.stack([tf.cast(tf.size(x, tf.int64), tf.float64) for x in tensors])
+    units = tf.round(tf.square(reduced(tf.math.reduce_euclidean_norm, [tf.sign(x) for x in parts], rows)))
     total, l2, low, high = (
-        tf.stack([function(x) for x in tensors])
+        reduced(function, parts, whole)
         for function in (tf.reduce_sum, tf.math.reduce_euclidean_norm, tf.reduce_min, tf.reduce_max)
     )
+    outside = [_outside(x, bounds) for x in parts] if block.bounds else []
+    saturated = reduced(tf.reduce_sum, outside, whole) if outside else tf.zeros_like(total)
+    count = tf.cast(block.lengths * block.width, tf.float64)
     # Between these bounds the squares have neither overflowed, nor vanished, nor met what is not finite, and the mean
     # has not cancelled the deviation. Of equal values only their number and value are needed.
     spread = 0.75 * tf.cast(count, tf.float32) * l2 * l2 - total * total
-    good = tf.reduce_all((spread > 1e-24) & (spread < 1e30) | tf.equal(high - low, 0.0))
+    good = (spread > 1e-24) & (spread < 1e30) | tf.equal(high - low, 0.0)
 
-    def quick() -> Any:
-        columns = [count, nonzero, tf.ones_like(total), total, l2, low, high, tf.zeros_like(total)]
-        return tf.stack([tf.cast(column, tf.float64) for column in columns], axis=1)
+    def fields() -> Any:
+        nonzero = tf.reduce_sum(tf.cast(units, tf.float64), axis=1)
+        one = tf.ones_like(nonzero)
+        counts = tf.stack([count, nonzero, one, tf.zeros_like(one)], axis=1)
+        sums = tf.stack([total, l2, low, high, saturated], axis=1)
+        return tf.concat([counts, tf.cast(sums, tf.float64)], axis=1)
 
-    return tf.cond(good, quick, lambda: tf.stack([_CAREFUL[x.dtype](x)[0] for x in tensors])), units
+    return fields, tf.reshape(units, [-1]), tf.reduce_all(good)
 
 
-def _careful(x: Any) -> tuple[Any, Any]:
+def _outside(x: Any, bounds: Any) -> Any:
+    """1 for each value that is saturated, and else 0."""
+    return tf.cast(tf.logical_or(x <= bounds[0], x >= bounds[1]), x.dtype)
+
+
+def _one_by_one(block: Block, bounds: Any, histograms: bool) -> Found:
+    parts = [by_unit(subject.tensor, subject.axis, (-1, block.width)) for subject in block.subjects]
+    found = [_CAREFUL[x.dtype](x, bounds) for x in parts]
+    samples = tf.concat([sample(x) for x in parts], axis=0) if histograms else tf.zeros(0)
+    return Found(tf.stack([fields for fields, _ in found]), tf.concat([units for _, units in found], axis=0), samples)
+
+
+def _careful(x: Any, bounds: Any) -> tuple[Any, Any]:
     finite = tf.math.is_finite(x)
     known = tf.where(finite, x, tf.zeros_like(x))
     scale = _power_of_two(known)
@@ -92,13 +148,30 @@ def _careful(x: Any) -> tuple[Any, Any]:
         tf.cast(tf.size(x, tf.int64), tf.float64),
         tf.reduce_sum(units),
         scale,
+        tf.reduce_sum(tf.cast(tf.logical_not(finite), tf.float64)),
         tf.reduce_sum(wide),
         tf.sqrt(tf.reduce_sum(tf.square(wide))),
         tf.cast(tf.reduce_min(low), tf.float64) / scale,
         tf.cast(tf.reduce_max(high), tf.float64) / scale,
-        tf.reduce_sum(tf.cast(tf.logical_not(finite), tf.float64)),
+        tf.reduce_sum(tf.cast(_outside(x, bounds), tf.float64)),
     ]
     return tf.stack(fields), tf.cast(units, tf.float32)
+
+
+def _loop(rows: Any, lengths: Any, bounds: Any) -> tuple[Any, Any, Any]:
+    """Subject by subject, of whatever lengths."""
+    number = tf.shape(lengths)[0]
+    ends = tf.cumsum(lengths)
+    arrays = [tf.TensorArray(t, number, infer_shape=False) for t in (tf.float64, tf.float32, tf.float32)]
+
+    def one(i: Any, fields: Any, units: Any, samples: Any) -> tuple[Any, ...]:
+        x = rows[ends[i] - lengths[i] : ends[i]]
+        found = _careful(x, bounds)
+        return i + 1, fields.write(i, found[0]), units.write(i, found[1]), samples.write(i, sample(x))
+
+    _, *arrays = tf.while_loop(lambda i, *_: i < number, one, (0, *arrays), parallel_iterations=1)
+    fields, units, samples = arrays
+    return tf.ensure_shape(fields.stack(), (None, len(FIELDS))), units.concat(), samples.concat()
 
 
 def _power_of_two(x: Any) -> Any:
@@ -109,62 +182,21 @@ def _power_of_two(x: Any) -> Any:
     return tf.pow(tf.constant(2.0, tf.float64), exponent)
 
 
-def norms_of(pairs: Sequence[tuple[Any, Any]], shortcut: bool) -> Any:
-    """Norm of the finite values of x, scalar product of x and y, number of values of x that are not finite.
-
-    Args:
-        pairs: x and y; without y the product is not a number.
-        shortcut: as in `statistics_of`.
-
-    Returns:
-        A float64 tensor (pairs, 3).
-    """
-
-    def careful() -> Any:
-        finite = [tf.math.is_finite(x) for x, _ in pairs]
-        wide = [
-            (tf.cast(tf.where(known, x, tf.zeros_like(x)), tf.float64), y)
-            for known, (x, y) in zip(finite, pairs, strict=True)
-        ]
-        bad = [tf.reduce_sum(tf.cast(tf.logical_not(known), tf.float64)) for known in finite]
-        return tf.concat([_norms(wide), tf.stack(bad)[:, tf.newaxis]], axis=1)
-
-    if not shortcut or any(x.dtype != tf.float32 for x, _ in pairs):
-        return careful()
-    quick = _norms(pairs)
-    # Squares that have neither vanished nor overflowed, nor met what is not finite.
-    good = tf.reduce_all((quick[:, 0] > 1e-12) & (quick[:, 0] < 1e15))
-    return tf.cond(good, lambda: tf.cast(tf.pad(quick, [[0, 0], [0, 1]]), tf.float64), careful)
-
-
-def _norms(pairs: Sequence[tuple[Any, Any]]) -> Any:
-    norms = tf.stack([_norm(x) for x, _ in pairs])
-    absent = tf.constant(np.nan, norms.dtype)
-    products = tf.stack([absent if y is None else tf.reduce_sum(x * tf.cast(y, x.dtype)) for x, y in pairs])
-    return tf.stack([norms, products], axis=1)
-
-
-def _norm(x: Any) -> Any:
-    # One pass without memory for the squares. XLA, where all sums are in float64, does not have it.
-    return tf.math.reduce_euclidean_norm(x) if x.dtype == tf.float32 else tf.sqrt(tf.reduce_sum(tf.square(x)))
-
-
-def compiled(function: Callable[[Any], Any], dtype: Any) -> Any:
+def compiled(function: Callable[..., Any], *signature: tf.TensorSpec) -> Any:
     """One function for tensors of any size.
 
     Not inlined: with a copy of its body for each of 200 tensors the first step takes 12 s to optimize in place of 3 s.
     """
-    signature = [tf.TensorSpec([None, None], dtype)]
     return tf.function(function, signature, autograph=False, experimental_attributes={"_noinline": True})
 
 
-_CAREFUL = {dtype: compiled(_careful, dtype) for dtype in (tf.float32, tf.float64)}
+def rows_of(dtype: Any) -> tf.TensorSpec:
+    """Any number of rows of any number of units."""
+    return tf.TensorSpec([None, None], dtype)
 
 
-def saturated_count(x: Any, bounds: tuple[float, float]) -> Any:
-    """Number of the values at or beyond the bounds, a float64 scalar."""
-    outside = tf.logical_or(x <= bounds[0], x >= bounds[1])
-    return tf.reduce_sum(tf.cast(outside, tf.float64))
+_CAREFUL = {dtype: compiled(_careful, rows_of(dtype), tf.TensorSpec([2], dtype)) for dtype in (tf.float32, tf.float64)}
+_LOOP = compiled(_loop, rows_of(tf.float32), tf.TensorSpec([None], tf.int32), tf.TensorSpec([2], tf.float32))
 
 
 def sample(x: Any) -> Any:
@@ -173,14 +205,21 @@ def sample(x: Any) -> Any:
     About HISTOGRAM_SAMPLE values, all units alike. The stride is odd, so that it walks through images of even width.
     """
     # Gathering whole rows takes a fifth of the time of a strided slice.
+    return tf.reshape(tf.cast(tf.gather(x, _sampled_rows(x)), tf.float32), [-1])
+
+
+def _samples(parts: Sequence[Any]) -> Any:
+    """What `sample` takes of each of some tensors of equal shape (m, u), which may be joined."""
+    places, axis = _sampled_rows(parts[0]), tf.constant(len(parts[0].shape) - 2)
+    return tf.reshape(tf.concat([tf.gather(x, places, axis=axis) for x in parts], axis=0), [-1])
+
+
+def _sampled_rows(x: Any) -> Any:
     if x.shape.is_fully_defined():
-        rows, units = x.shape
-        places: Any = np.arange(0, rows, max(rows * units // HISTOGRAM_SAMPLE, 1) | 1, dtype=np.int32)
-    else:
-        rows, units = tf.shape(x)[0], x.shape[1] or tf.shape(x)[1]
-        stride = tf.bitwise.bitwise_or(tf.maximum(rows * units // HISTOGRAM_SAMPLE, 1), 1)
-        places = tf.range(0, rows, stride)
-    return tf.reshape(tf.cast(tf.gather(x, places), tf.float32), [-1])
+        rows, units = x.shape[-2:]
+        return tf.range(0, rows, max(rows * units // HISTOGRAM_SAMPLE, 1) | 1)
+    rows, units = tf.shape(x)[-2], x.shape[-1] or tf.shape(x)[-1]
+    return tf.range(0, rows, tf.bitwise.bitwise_or(tf.maximum(rows * units // HISTOGRAM_SAMPLE, 1), 1))
 
 
 def sample_sizes(counts: npt.NDArray[np.int64], units: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -32,7 +32,11 @@ def on_host(packed: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
     return found
 
 
-_RANKS = {"fields": 2, "norms": 2, "units": 1, "saturated": 1, "small": 1, "layout": 1}
+_RANKS = {"fields": 2, "norms": 2, "units": 1, "small": 1, "layout": 1}
+
+
+# Only outputs have bounds to saturate at.
+_COMMON = tuple(name for name in FIELDS if name != "saturated")
 
 
 def all_finite(packed: Packed) -> bool:
@@ -49,7 +53,7 @@ def unpack(packed: Packed, layout: Layout, step: int, before: Packed | None = No
         layout: what is where in them.
         step: its number.
         before: the arrays of the watched step before it, with the same layout; `None` if there was none.
-        window: for each unit of all activations, whether it was zero in all of the last watched steps.
+        window: for each unit of all tensors, whether it was zero in all of the last watched steps.
     """
     plan = plan_of(layout)
     values, differences = _values(packed["small"], plan)
@@ -57,9 +61,9 @@ def unpack(packed: Packed, layout: Layout, step: int, before: Packed | None = No
     norms: Array = packed["norms"][0]
     small = _segment_fields(values, plan.sizes)
     parts = ({name: of_tensors[:, i] for i, name in enumerate(FIELDS)}, _norm_fields(norms), small)
-    columns = columns_of({name: np.concatenate([part[name] for part in parts])[plan.places] for name in FIELDS})
+    columns = columns_of({name: np.concatenate([part[name] for part in parts])[plan.places] for name in _COMMON})
     _set_norm_rows(columns, plan)
-    _set_shares(columns, packed, plan, window)
+    _set_shares(columns, of_tensors[:, FIELDS.index("saturated")], packed, plan, window)
     _set_changes(columns, norms, small, plan)
     if before is not None:
         _set_cosines(columns, norms, differences, before, plan)
@@ -75,12 +79,13 @@ def merged_fields(fields: Array, mirrored: Sequence[bool]) -> Array:
     first: Array = fields[0]
     if len(fields) == 1:
         return first
-    count, nonzero, scale, total, l2, low, high, nonfinite = np.moveaxis(fields, 2, 0)
+    count, nonzero, scale, nonfinite, total, l2, low, high, saturated = np.moveaxis(fields, 2, 0)
     top = scale.max(axis=0)
     total, l2, low, high = (values * (scale / top) for values in (total, l2, low, high))
     norms = np.sqrt((l2**2).sum(axis=0))
-    sums = (count.sum(axis=0), nonzero.sum(axis=0), top, total.sum(axis=0), norms)
-    together = np.stack([*sums, low.min(axis=0), high.max(axis=0), nonfinite.sum(axis=0)], axis=1)
+    count, nonzero, nonfinite, total, saturated = (x.sum(axis=0) for x in (count, nonzero, nonfinite, total, saturated))
+    bounds = low.min(axis=0), high.max(axis=0)
+    together: Array = np.stack([count, nonzero, top, nonfinite, total, norms, *bounds, saturated], axis=1)
     together[list(mirrored)] = first[list(mirrored)]
     return together
 
@@ -109,9 +114,9 @@ def _merged_moments(means: Array, variances: Array, counts: Array) -> tuple[Arra
 
 
 def _segment_fields(values: Array, sizes: npt.NDArray[np.int64]) -> dict[str, Array]:
-    """FIELDS of vectors that follow one another and are none of them empty."""
+    """What is measured of vectors that follow one another and are none of them empty."""
     if not len(sizes):
-        return dict.fromkeys(FIELDS, np.zeros(0))
+        return dict.fromkeys(_COMMON, np.zeros(0))
     starts = np.cumsum(sizes) - sizes
     finite = np.isfinite(values)
     known = values if finite.all() else np.where(finite, values, 0.0)
@@ -132,7 +137,7 @@ def _segment_fields(values: Array, sizes: npt.NDArray[np.int64]) -> dict[str, Ar
 
 def _norm_fields(norms: Array) -> dict[str, Array]:
     """Of differences of large weights the norm is known, and what is not finite."""
-    unknown = dict.fromkeys(FIELDS, np.full(len(norms), np.nan))
+    unknown = dict.fromkeys(_COMMON, np.full(len(norms), np.nan))
     return {**unknown, "scale": np.ones(len(norms)), "l2": norms[:, 0], "nonfinite": norms[:, 2]}
 
 
@@ -174,15 +179,15 @@ def _set_norm_rows(columns: dict[str, Array], plan: Plan) -> None:
 
 
 @np.errstate(invalid="ignore", divide="ignore")
-def _set_shares(columns: dict[str, Array], packed: Packed, plan: Plan, window: Any) -> None:
-    outside = packed["saturated"].sum(axis=0)
-    columns["saturated"][plan.saturated_rows] = outside[plan.saturated] / columns["count"][plan.saturated_rows]
-    if len(plan.unit_sizes):
-        starts = np.cumsum(plan.unit_sizes) - plan.unit_sizes
+def _set_shares(columns: dict[str, Array], saturated: Array, packed: Packed, plan: Plan, window: Any) -> None:
+    rows = plan.saturated_rows
+    columns["saturated"][rows] = saturated[plan.places[rows]] / columns["count"][rows]
+    if len(plan.unit_rows):
+        starts = np.cumsum(plan.widths) - plan.widths
         zero = packed["units"].sum(axis=0) == 0
         for name, units in (("dead", zero), ("dead_window", window)):
             if units is not None:
-                shares = np.add.reduceat(units.astype(float), starts) / plan.unit_sizes
+                shares = np.add.reduceat(units.astype(float), starts) / plan.widths
                 columns[name][plan.unit_rows] = shares[plan.unit_places]
 
 

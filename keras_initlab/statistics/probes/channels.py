@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from keras_initlab.statistics.measurement import by_unit
+from keras_initlab.statistics.blocks import by_unit
 from keras_initlab.statistics.taps import Taps
-from keras_initlab.statistics.tensor_stats import compiled, widen
+from keras_initlab.statistics.tensor_stats import compiled, rows_of, widen
 
 
 class Channels(NamedTuple):
@@ -37,10 +37,13 @@ def channel_moments(taps: Taps, shortcut: bool) -> tuple[Any, tuple[Channels, ..
     for tap in taps.tensors:
         if tap.quantity != "activation":
             continue
-        x = by_unit(widen(taps.read(tap.tensor)), tap)
-        if not x.shape[1]:
+        x = widen(taps.read(tap.tensor))
+        axis = tap.unit_axis % len(x.shape) if len(x.shape) > 1 else None
+        width = 1 if axis is None else x.shape[axis]
+        if not width:
             skipped[tap.layer] = "the number of its channels is not known"
             continue
+        x = by_unit(x, axis, (-1, width))
         moments = (_CHECKED if shortcut and x.dtype == tf.float32 else _CAREFUL[x.dtype])(x)
         columns.append(tf.ensure_shape(moments, (5, x.shape[1])))
         name = "activation" if tap.variable is None else f"activation/{tap.variable}"
@@ -77,8 +80,8 @@ def _rows_and_zeros(x: Any) -> tuple[Any, Any]:
     return tf.fill(tf.shape(zeros), tf.cast(tf.shape(x)[0], tf.float64)), tf.cast(zeros, tf.float64)
 
 
-_CAREFUL = {dtype: compiled(_careful, dtype) for dtype in (tf.float32, tf.float64)}
-_CHECKED = compiled(_checked, tf.float32)
+_CAREFUL = {dtype: compiled(_careful, rows_of(dtype)) for dtype in (tf.float32, tf.float64)}
+_CHECKED = compiled(_checked, rows_of(tf.float32))
 
 
 def channel_statistics(

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from keras_initlab.statistics.blocks import Block, Subject, blocks_of
 from keras_initlab.statistics.layers import MeasuredLayer
 from keras_initlab.statistics.layout import Key
-from keras_initlab.statistics.measurement import groups_of
 from keras_initlab.statistics.probes.apart import apart, model_apart
 from keras_initlab.statistics.taps import Taps
 from keras_initlab.statistics.tensor_stats import FIELDS, statistics_of, widen
@@ -79,9 +80,11 @@ def gaps(taps: Taps, inference: Outputs, shortcut: bool) -> tuple[Any, tuple[Key
 
 def _statistics(pairs: Sequence[tuple[Any, Any]], shortcut: bool) -> Any:
     differences = [_difference(*pair) for pair in pairs]
-    # A group by the size of the outputs: that of the columns is often not known.
-    groups = groups_of([training for training, _ in pairs])
-    return tf.concat([statistics_of([differences[i] for i in group], shortcut)[0] for group in groups], axis=0)
+    # A block by the shape of the outputs: that of the columns is often not known.
+    blocks = blocks_of([Subject(training) for training, _ in pairs])
+    found = [statistics_of(Block([Subject(differences[i]) for i in block]), shortcut, False).fields for block in blocks]
+    order = np.argsort([i for block in blocks for i in block])
+    return tf.gather(tf.concat(found, axis=0), order)
 
 
 def _difference(training: Any, inference: Any) -> Any:

@@ -17,8 +17,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from keras_initlab.statistics.layers import MeasuredLayer
+from keras_initlab.statistics.norms import Difference, norms_of
 from keras_initlab.statistics.probes.apart import CannotMeasureError, model_apart
-from keras_initlab.statistics.tensor_stats import norms_of, widen
+from keras_initlab.statistics.tensor_stats import widen
 
 Name = tuple[str, str]
 
@@ -51,8 +52,8 @@ def noise_sums(model: Any, entries: Sequence[MeasuredLayer], data: Any, shortcut
         names[:] = list(found)
         if not found:
             return tf.zeros((0, 2), tf.float64)
-        distances = norms_of([(a - b, None) for a, b in found.values()], shortcut)[:, 0]
-        products = norms_of(list(found.values()), shortcut)[:, 1]
+        distances = norms_of([Difference(a, b) for a, b in found.values()], shortcut)[:, 0]
+        products = norms_of([Difference(a, other=b) for a, b in found.values()], shortcut)[:, 1]
         halves = tf.where(size < 2, tf.constant(np.nan, tf.float64), tf.cast(half, tf.float64))
         return tf.stack([halves * tf.square(distances) / 2, products], axis=1)
 

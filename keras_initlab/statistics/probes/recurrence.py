@@ -300,5 +300,6 @@ def _fields(x: Any, scale: Any = 1.0) -> Any:
         "min": tf.reduce_min(low, axis=1),
         "max": tf.reduce_max(high, axis=1),
         "nonfinite": tf.reduce_sum(tf.cast(tf.logical_not(finite), tf.float64), axis=1),
+        "saturated": tf.zeros_like(count),  # states have no bounds of their own
     }
     return tf.stack([columns[name] for name in FIELDS], axis=1)
