@@ -109,7 +109,7 @@ def _quick(parts: Sequence[Any], block: Block, bounds: Any) -> tuple[Callable[[]
     )
     outside = [_outside(x, bounds) for x in parts] if block.bounds else []
     saturated = reduced(tf.reduce_sum, outside, whole) if outside else tf.zeros_like(total)
-    count = tf.cast(block.lengths * block.width, tf.float64)
+    count = tf.cast(block.lengths, tf.float64) * block.width
     # Between these bounds the squares have neither overflowed, nor vanished, nor met what is not finite, and the mean
     # has not cancelled the deviation. Of equal values only their number and value are needed.
     spread = 0.75 * tf.cast(count, tf.float32) * l2 * l2 - total * total
