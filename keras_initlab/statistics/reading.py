@@ -25,6 +25,8 @@ _CHAINS = {
 }
 _NONE: frozenset[str] = frozenset()
 _SAME_BUFFER = {"Identity", "IdentityN", "Reshape", "ExpandDims", "Squeeze", "StopGradient", "PreventGradient"}
+# These want the shape alone, which is known without the tensor.
+_OF_SHAPE = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}
 # The remapper fuses a product and its bias with one of these. A sum is fused on processors with oneDNN.
 _FUSED = _SUMS | {"Tanh", "Sigmoid", "Elu", "LeakyRelu", "Relu6", "Selu", "Softplus", "Erf"}
 
@@ -40,18 +42,21 @@ class Reading:
 
     def __init__(self) -> None:
         self._copies: dict[int, Any] = {}
+        self._alive: set[str] | None = None
 
     def __call__(self, tensor: Any) -> Any:
         """The tensor itself or its copy."""
         if tf.executing_eagerly() or not isinstance(tensor, tf.Tensor):
             return tensor
-        return self._recomputed(tensor) if _is_link(tensor) else self._released(tensor)
+        return self._recomputed(tensor) if self._is_link(tensor) else self._released(tensor)
 
     def _recomputed(self, tensor: Any) -> Any:
         # Each once: in a deep residual network every sum is a link to the next.
         if id(tensor) not in self._copies:
             operation = tensor.op
-            inputs = [self._recomputed(x) if _goes_along(x, operation) else self._released(x) for x in operation.inputs]
+            inputs = [
+                self._recomputed(x) if self._goes_along(x, operation) else self._released(x) for x in operation.inputs
+            ]
             # The snapshot keeps common subgraph elimination from merging the copy with the original again.
             first = next((i for i, x in enumerate(inputs) if x is operation.inputs[i] and x.dtype.is_floating), None)
             if first is not None:
@@ -61,13 +66,38 @@ class Reading:
             self._copies[id(tensor)] = copy
         return self._copies[id(tensor)]
 
+    def _is_link(self, tensor: Any) -> bool:
+        """Whether what reads the tensor may be computed together with it: what has several readers never is.
+
+        A sum that only a product reads is not either, and to compute it once more would be worse than to read it: its
+        inputs would have more readers.
+        """
+        operation = tensor.op
+        if operation.type == "BiasAdd":
+            linked = operation.inputs[0].op.type in _PRODUCTS and not _FUSED.isdisjoint(_readers(tensor))
+        else:
+            linked = not _CHAINS.get(operation.type, _NONE).isdisjoint(_readers(tensor))
+        return linked and self._readers_alive(tensor) < 2
+
+    def _goes_along(self, tensor: Any, reader: Any) -> bool:
+        return self._is_link(tensor) or (reader.type == "BiasAdd" and tensor.op.type in _PRODUCTS)
+
+    def _is_chained(self, operation: Any) -> bool:
+        return any(x.op.type in _SUMS and self._is_link(x) for x in (*operation.inputs, *operation.outputs))
+
+    def _readers_alive(self, tensor: Any) -> int:
+        """How many operations read the tensor that the step needs; TensorFlow leaves the others out."""
+        if self._alive is None:
+            self._alive = _needed(tensor.graph)
+        return len({op.name for op in tensor.consumers() if op.type not in _OF_SHAPE} & self._alive)
+
     def _released(self, tensor: Any) -> Any:
         """The tensor, or a copy that is made before a sum of three and more takes it.
 
         AddN adds up in the buffer of its first input that nobody else holds: if we did, it would begin elsewhere.
         """
         source = _source(tensor)
-        sums = _long_sums(source)
+        sums = [operation for operation in _long_sums(source) if not self._is_chained(operation)]
         if not sums or tensor.shape[1:].num_elements() is None:
             return tensor
         if id(source) not in self._copies:
@@ -79,20 +109,17 @@ class Reading:
         return copy if source is tensor else tf.reshape(copy, [-1 if n is None else n for n in tensor.shape])
 
 
-def _is_link(tensor: Any) -> bool:
-    """Whether what reads the tensor may be computed together with it.
-
-    A sum that only a product reads is not, and to compute it once more would be worse than to read it: its inputs would
-    have more readers.
-    """
-    operation = tensor.op
-    if operation.type == "BiasAdd":
-        return operation.inputs[0].op.type in _PRODUCTS and not _FUSED.isdisjoint(_readers(tensor))
-    return not _CHAINS.get(operation.type, _NONE).isdisjoint(_readers(tensor))
-
-
-def _goes_along(tensor: Any, reader: Any) -> bool:
-    return _is_link(tensor) or (reader.type == "BiasAdd" and tensor.op.type in _PRODUCTS)
+def _needed(graph: Any) -> set[str]:
+    """The operations that what a step assigns depends on."""
+    ends = [op for op in graph.get_operations() if not op.outputs and op.type != "NoOp"]
+    found = {op.name for op in ends}
+    while ends:
+        operation = ends.pop()
+        for before in (*(x.op for x in operation.inputs), *operation.control_inputs):
+            if before.name not in found:
+                found.add(before.name)
+                ends.append(before)
+    return found
 
 
 def _source(tensor: Any) -> Any:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,9 +22,19 @@ import keras
 import tensorflow as tf
 
 from keras_initlab.replacing import replaced
+from keras_initlab.statistics.layer_parts import (
+    NORMALIZATIONS,
+    bounds_of,
+    inner_methods,
+    moving_statistics,
+    normalization_statistics,
+    recording,
+    unit_axis_of,
+)
 from keras_initlab.statistics.layers import MeasuredLayer
 from keras_initlab.statistics.reading import Reading
 from keras_initlab.statistics.replicas import summed_over_replicas
+from keras_initlab.statistics.tapping import tapping
 from keras_initlab.statistics.tensor_stats import INPUT_BOUNDS, OUTPUT_BOUNDS, measurable, widen
 
 
@@ -128,7 +137,7 @@ class Taps:
             one = tf.constant(1.0)
             scaled = optimizer.scale_loss(one)
             self._scale = None if scaled is one else tf.cast(scaled, tf.float32)
-        with _tapping(self):
+        with tapping(self):
             yield
         with self.guarded():
             for entry in self.entries:
@@ -177,9 +186,9 @@ class Taps:
         inside: dict[str, Any] = {}
         with contextlib.ExitStack() as stack:
             with self.guarded():
-                moving = _moving_statistics(layer)
-                for name, method in _inner_methods(layer):
-                    stack.enter_context(replaced(layer, name, _recording(method, name, inside)))
+                moving = moving_statistics(layer)
+                for name, method in inner_methods(layer):
+                    stack.enter_context(replaced(layer, name, recording(method, name, inside)))
                 scores = self._by_layer.get(id(getattr(layer, "_softmax", None)))
                 if scores is not None:
                     stack.enter_context(replaced(tf.nn, "softmax", self._noting_scores(layer, scores)))
@@ -191,7 +200,7 @@ class Taps:
                 self._note_batchnorm(
                     layer, path, args[0] if args else kwargs["inputs"], kwargs.get("mask"), inside, moving
                 )
-            elif path is not None and isinstance(layer, _NORMALIZATIONS):
+            elif path is not None and isinstance(layer, NORMALIZATIONS):
                 self._normalizations.append((layer, path, args[0] if args else kwargs["inputs"]))
         return outputs
 
@@ -202,16 +211,16 @@ class Taps:
         number = self._calls[entry.path] = self._calls.get(entry.path, 0) + 1
         path = entry.path if number == 1 else f"{entry.path}#{number}"
         depth = self._depths[path] = len(self._depths)
-        axis = _unit_axis(entry.layer)
+        axis = unit_axis_of(entry.layer)
         if measurable(before_activation):
-            bounds = _bounds(entry.layer, INPUT_BOUNDS)
+            bounds = bounds_of(entry.layer, INPUT_BOUNDS)
             self.tensors.append(Tap(depth, path, "preactivation", None, before_activation, bounds, axis))
         for index, tensor in enumerate(leaves):
             if not measurable(tensor):
                 self.skipped.setdefault(path, f"its output is no float tensor but {_describe(tensor)}")
                 continue
             variable = None if len(leaves) == 1 else f"output_{index}"
-            bounds = _bounds(entry.layer, OUTPUT_BOUNDS)
+            bounds = bounds_of(entry.layer, OUTPUT_BOUNDS)
             tap = Tap(depth, path, "activation", variable, tensor, bounds, axis if len(tensor.shape) > 2 else -1)
             self.tensors.append(tap)
             self._outputs.append(tap)
@@ -273,93 +282,6 @@ class Taps:
         return value
 
 
-# -- the two wrappers --------------------------------------------------------------------------------------------------
-
-# One for each thread: the replicas of a mirrored step are traced in threads of their own, by turns.
-_active: dict[int, Taps] = {}
-_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def _tapping(taps: Taps) -> Iterator[None]:
-    thread = threading.get_ident()
-    with _lock:
-        if not _active:
-            _install()
-        _active[thread] = taps
-    try:
-        yield
-    finally:
-        with _lock:
-            del _active[thread]
-            if not _active:
-                _uninstall()
-
-
-_originals: dict[str, Any] = {}
-
-
-def _install() -> None:
-    call, gradient = keras.layers.Layer.__call__, tf.GradientTape.gradient
-    _originals.update(call=call, gradient=gradient)
-
-    def tapped_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        taps = _active.get(threading.get_ident())
-        return call(layer, *args, **kwargs) if taps is None else taps.call(layer, call, args, kwargs)
-
-    def tapped_gradient(tape: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
-        taps = _active.get(threading.get_ident())
-        if taps is None:
-            return gradient(tape, target, sources, *args, **kwargs)
-        return taps.gradient(gradient, tape, target, sources, *args, **kwargs)
-
-    keras.layers.Layer.__call__, tf.GradientTape.gradient = tapped_call, tapped_gradient
-
-
-def _uninstall() -> None:
-    keras.layers.Layer.__call__, tf.GradientTape.gradient = _originals["call"], _originals["gradient"]
-
-
-def _recording(method: Any, name: str, inside: dict[str, Any]) -> Any:
-    """A method that notes what is of interest: what an activation takes, what moments gives."""
-
-    def recorded(x: Any, *args: Any, **kwargs: Any) -> Any:
-        result = method(x, *args, **kwargs)
-        inside[name] = x if name == "activation" else result
-        return result
-
-    return recorded
-
-
-# -- small things ------------------------------------------------------------------------------------------------------
-
-_NORMALIZATIONS = (keras.layers.LayerNormalization, keras.layers.GroupNormalization, keras.layers.RMSNormalization)
-
-
-def normalization_statistics(layer: Any, x: Any) -> dict[str, Any]:
-    """What a LayerNormalization, GroupNormalization or RMSNormalization divides each example by, from its inputs."""
-    if isinstance(layer, keras.layers.GroupNormalization):
-        axis = layer.axis % len(x.shape)
-        groups = x.shape[axis] if layer.groups == -1 else layer.groups
-        order = [0, axis, *(a for a in range(1, len(x.shape)) if a != axis)]
-        flat = tf.reshape(tf.transpose(x, order), (tf.shape(x)[0], groups, -1))
-        mean, variance = tf.nn.moments(flat, [2])
-        return {"mean": mean, "variance": variance}
-    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
-    if isinstance(layer, keras.layers.RMSNormalization):
-        return {"mean_square": tf.reduce_mean(tf.square(x), axes)}
-    mean, variance = tf.nn.moments(x, axes)
-    return {"mean": mean, "variance": variance}
-
-
-def _inner_methods(layer: Any) -> list[tuple[str, Any]]:
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return [("_moments", layer._moments)]
-    activation = vars(layer).get("activation")
-    fused = callable(activation) and not isinstance(layer, (keras.layers.RNN, keras.layers.Activation))
-    return [("activation", activation)] if fused and activation is not keras.activations.linear else []
-
-
 def _identity(variable: Any) -> int:
     """The same for a Keras variable and the TensorFlow variable in it: either may be what the tape is asked for."""
     return id(variable.value if isinstance(variable, keras.Variable) else variable)
@@ -367,23 +289,6 @@ def _identity(variable: Any) -> int:
 
 def _graph() -> Any:
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-
-
-def _moving_statistics(layer: Any) -> dict[str, Any]:
-    if not isinstance(layer, keras.layers.BatchNormalization) or not layer.built:
-        return {}
-    return {name: tf.convert_to_tensor(getattr(layer, name)) for name in ("moving_mean", "moving_variance")}
-
-
-def _bounds(layer: Any, table: dict[str, tuple[float, float]]) -> tuple[float, float] | None:
-    """Bounds of the activation that makes the layer's output; the gates inside LSTM and GRU are not its output."""
-    if isinstance(layer, keras.layers.RNN) and not isinstance(layer, keras.layers.SimpleRNN):
-        return None
-    return table.get(getattr(getattr(layer, "activation", None), "__name__", ""))
-
-
-def _unit_axis(layer: Any) -> int:
-    return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
 
 
 def _describe(value: Any) -> str:

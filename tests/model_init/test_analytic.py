@@ -158,13 +158,13 @@ def inputs_for(model, count, mean=0.0, variance=1.0):
     return found if len(found) > 1 else found[0]
 
 
-BEFORE_THE_OUTPUT = ("query", "key", "value", "softmax")
+BEFORE_THE_OUTPUT = ("query", "key", "value", "softmax")  # by how the name begins: layers are numbered
 
 
 def by_layer(profile, quantity):
     """Of attention the projection behind it is predicted, and neither those before nor the scores."""
     rows = {row["layer"]: row for row in profile.scalar_rows() if row["quantity"] == quantity}
-    return {name: row for name, row in rows.items() if name.split("/")[-1] not in BEFORE_THE_OUTPUT}
+    return {name: row for name, row in rows.items() if not name.split("/")[-1].startswith(BEFORE_THE_OUTPUT)}
 
 
 def largest_error(predicted, measured, statistic="rms"):
