@@ -99,6 +99,15 @@ def branches() -> keras.Model:
     return keras.Model(x, L.Dense(CLASSES)(L.Concatenate()(ends)))
 
 
+def sums() -> keras.Model:
+    """Gradients that are sums of sums, which TensorFlow joins to one."""
+    x = keras.Input((FEATURES,))
+    h = L.Dense(8)(x)
+    twice = L.Add()([h, h])
+    ends = [L.Add()([h, twice]), L.Dense(8)(L.Concatenate()([h, twice])), L.Dense(8, "gelu")(h)]
+    return keras.Model(x, L.Dense(CLASSES)(L.Concatenate()([*ends, L.LayerNormalization()(h)])))
+
+
 def constants() -> keras.Model:
     """Factors that follow one another, which TensorFlow multiplies beforehand."""
     layers = [L.Dense(12), L.Activation("hard_sigmoid"), L.Rescaling(0.7, 0.1), L.PReLU(), L.LayerNormalization()]
@@ -188,6 +197,7 @@ ARCHITECTURES = {
     "convolutional": Architecture(convolutional, lambda: _opt.SGD(0.05, momentum=0.9, nesterov=True)),
     "residual": Architecture(residual, lambda: _opt.SGD(0.05, momentum=0.9)),
     "branches": Architecture(branches, lambda: _opt.SGD(0.02, momentum=0.9)),
+    "sums": Architecture(sums, lambda: _opt.RMSprop(0.002)),
     "constants": Architecture(constants, lambda: _opt.Adafactor(0.01)),
     "separable": Architecture(separable, lambda: _opt.Adagrad(0.05)),
     "float16": Architecture(mixed, lambda: _opt.Adam(0.003), "mixed_float16"),

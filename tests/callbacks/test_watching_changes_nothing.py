@@ -53,7 +53,7 @@ def test_same_bits_after_200_steps(name, jit_compile, tmp_path):
 # -- the same test must fail where it should ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["constants", "residual", "branches"])
+@pytest.mark.parametrize("name", ["constants", "residual", "branches", "sums"])
 def test_reading_the_tensors_themselves_changes_bits(name, monkeypatch):
     """Without `Reading` the first test fails: by a chain of factors, a sum that is fused, one that begins elsewhere."""
     monkeypatch.setattr(Reading, "__call__", lambda self, tensor: tensor)
