@@ -30,7 +30,7 @@ from keras_initlab.initializers import (
 )
 
 if TYPE_CHECKING:
-    from keras_initlab import callbacks, model_init
+    from keras_initlab import callbacks, lab, model_init
     from keras_initlab.model_init import (
         compare,
         load_matching,
@@ -71,6 +71,7 @@ __all__ = [
     "callbacks",
     "compare",
     "initializers",
+    "lab",
     "load_matching",
     "lsuv",
     "model_init",
@@ -88,6 +89,7 @@ __version__ = "0.1.0"
 # Statistics load TensorFlow, which whoever initializes a model on JAX or torch can do without.
 _ON_FIRST_USE = {
     "callbacks": "callbacks",
+    "lab": "lab",
     "model_init": "model_init",
     "Profile": "statistics.profile",
     "observe": "statistics.observe",

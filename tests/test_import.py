@@ -6,7 +6,10 @@ import pytest
 
 from .processes import python
 
-ON_FIRST_USE = ["safetensors", "matplotlib", "tensorboard", "sklearn", "pandas", "rich"]
+ON_FIRST_USE = [
+    *("safetensors", "matplotlib", "tensorboard", "sklearn", "pandas", "rich"),
+    *("click", "dask", "IPython", "jinja2", "plotly"),
+]
 # Keras itself loads some of these where they are installed. They are forgotten before our import, to see whether it
 # asks for them.
 SCRIPT = """

@@ -1,0 +1,1 @@
+"""What `initlab` does, a module for each of its commands."""

@@ -1,0 +1,79 @@
+"""Dask as the executor: a real scheduler and two worker processes, one of which is killed in the middle of a run."""
+
+import json
+import os
+import signal
+import threading
+
+import pytest
+
+from keras_initlab.lab.sweeps import configurations, sweep
+
+from . import initializers  # noqa: F401  so that the grid can be checked here too
+from .processes import QUICK, lines, until
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
+    # A worker takes seconds to be replaced; two that were killed are enough to blame the run.
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        distributed.LocalCluster(
+            processes=True,
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=None,
+            host="127.0.0.1",
+            preload="tests.lab.sweeps.initializers",
+        ) as cluster,
+    ):
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    import distributed
+
+    with distributed.Client(cluster) as client:
+        yield client
+
+
+def test_a_worker_is_killed_in_the_middle_of_a_run(client, tmp_path):
+    go = tmp_path / "go"
+    grid = {**QUICK, "initializer": ["HeNormal", f"tests>Waits(path={str(go)!r})"], "seed": [0, 1, 2]}
+    out, found = tmp_path / "out", []
+    thread = threading.Thread(
+        target=lambda: found.append(sweep(grid, client.get_executor(), out, verbose=False)), daemon=True
+    )
+    thread.start()
+    waiting = until(lambda: list(tmp_path.glob("go.*")), "a run that waits")
+    killed = int(waiting[0].suffix[1:])
+    assert killed != os.getpid()
+    os.kill(killed, signal.SIGKILL)
+    # Another process has taken up what that one had.
+    until(lambda: len(list(tmp_path.glob("go.*"))) >= 2, "a run that waits in another process")
+    go.touch()
+    thread.join(120)
+    (runs,) = found
+    assert [row["error"] for row in runs] == [None] * 6
+    stored = [json.loads(line)["key"] for line in lines(out)]
+    assert len(stored) == len(configurations(grid)) == 6
+    assert sorted(stored) == sorted(row["key"] for row in runs)
+
+
+def test_a_run_that_kills_every_worker_is_a_row(client, tmp_path):
+    kills = f"tests>Kills(path={str(tmp_path / 'killed')!r})"
+    runs = sweep({**QUICK, "initializer": [kills, "HeNormal"]}, client.get_executor(), tmp_path / "out", verbose=False)
+    killer, healthy = runs
+    assert killer["error"].startswith("KilledWorker: ")
+    assert healthy["error"] is None
+
+
+def test_a_cluster_that_is_gone(client, tmp_path):
+    executor = client.get_executor()
+    client.close()
+    with pytest.raises(RuntimeError, match=r"cannot run a sweep: .*0 of 1 runs are done and stored in"):
+        sweep(QUICK, executor, tmp_path / "out", verbose=False)
