@@ -7,6 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from keras_initlab.initializers import REGISTRY
+from keras_initlab.lab import EXPERIMENTS
 
 from .processes import ROOT
 
@@ -31,6 +32,12 @@ def table_of_initializers():
 
 def test_the_table_of_initializers_is_that_of_the_registry():
     assert between("initializers") == table_of_initializers()
+
+
+def test_the_table_of_the_lab_is_of_all_experiments_and_all_as_expected():
+    rows = [[cell.strip() for cell in line.split(" | ")] for line in between("lab").splitlines()[2:]]
+    assert [row[0].strip("| ") for row in rows if row[0].strip("| ")] == list(EXPERIMENTS)
+    assert {row[-1].strip("| ") for row in rows} == {"as expected"}
 
 
 def test_the_code_runs_and_prints_its_tables(tmp_path, monkeypatch, capsys):

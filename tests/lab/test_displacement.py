@@ -7,6 +7,7 @@ import pytest
 from keras_initlab import lab
 
 
+@pytest.mark.lab
 def test_wide_networks_and_large_weights_stay_near_their_start():
     result = lab.run("weights-stay", width=64, verbose=0)
     assert [check.what for check in result.checks if not check.holds] == []

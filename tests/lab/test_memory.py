@@ -9,6 +9,7 @@ from keras_initlab import lab
 from keras_initlab.lab.experiments.memory import _decay, _symbols
 
 
+@pytest.mark.lab
 def test_open_gates_let_the_gradient_back():
     result = lab.run("forget-bias", units=16, steps=80, verbose=0)
     assert [check.what for check in result.checks if not check.holds] == []
@@ -19,6 +20,7 @@ def test_open_gates_let_the_gradient_back():
     assert {profile.step for profile in result.values()} == {1}
 
 
+@pytest.mark.lab
 def test_over_a_short_time_a_closed_gate_learns_too_and_is_told():
     result = lab.run("forget-bias", units=16, delay=4, steps=80, verbose=0)
     failed = [check.what for check in result.checks if not check.holds]

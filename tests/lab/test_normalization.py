@@ -10,6 +10,7 @@ from keras_initlab.lab.experiments.normalization import _growth
 from keras_initlab.lab.scales import scales
 
 
+@pytest.mark.lab
 def test_small_weights_with_and_without_it():
     result = lab.run("batchnorm", depth=4, width=64, steps=80, seed=1, verbose=0)
     assert [check.what for check in result.checks if not check.holds] == []
@@ -37,6 +38,7 @@ def test_scales_of_a_signal_that_has_died_out():
     assert back[-1] == pytest.approx(1e-9 * math.sqrt(2))
 
 
+@pytest.mark.lab
 def test_statistics_that_have_not_arrived_are_told():
     result = lab.run("batchnorm", depth=2, width=2, steps=20, momentum=0.999, verbose=0)
     failed = [check.what for check in result.checks if not check.holds]

@@ -76,7 +76,8 @@ def sweep(
         >>> import tempfile
         >>> from concurrent.futures import ThreadPoolExecutor
         >>> from keras_initlab import lab
-        >>> grid = {"initializer": ["zeros", "keras_initlab>HeNormal"], "depth": 3, "width": 32, "steps": 40}
+        >>> grid = {"initializer": ["zeros", "keras_initlab>HeNormal"], "depth": 3, "width": 32, "steps": 60}
+        >>> grid.update(optimizer="adam", learning_rate=0.01)
         >>> with ThreadPoolExecutor(1) as executor:
         ...     runs = lab.sweep(grid, executor, out=tempfile.mkdtemp(), verbose=False)
         >>> [(run["initializer"], run["accuracy"] > 0.3) for run in runs]
