@@ -25,7 +25,7 @@ def client():
             processes=True,
             n_workers=2,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             host="127.0.0.1",
             preload="tests.lab.sweeps.initializers",
         ) as cluster,
@@ -80,7 +80,7 @@ def test_a_run_that_kills_every_worker_is_a_row(client, tmp_path):
 
 def test_a_cluster_that_is_gone(tmp_path):
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(processes=False, n_workers=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(processes=False, n_workers=1, dashboard_address="127.0.0.1:0") as cluster:
         client = distributed.Client(cluster)
         executor = client.get_executor()
         client.close()
