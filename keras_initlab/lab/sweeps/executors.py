@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from typing import Any
 
 from keras_initlab.lab.sweeps.grid import Configuration
+from keras_initlab.lab.sweeps.local import in_local_processes
 from keras_initlab.lab.sweeps.trial import Row, failed, trial
 
 __all__ = ["checked_executor", "in_executor"]
@@ -17,7 +18,6 @@ def checked_executor(executor: Any) -> Executor | None:
 
     Raises:
         TypeError: it is no executor.
-        ValueError: it forks processes.
     """
     if executor is None:
         return None
@@ -28,13 +28,6 @@ def checked_executor(executor: Any) -> Executor | None:
         elif isinstance(executor, type) and issubclass(executor, Executor):
             mend = f"That is the class: give an object, {executor.__name__}(...)."
         raise TypeError(f"executor must be a concurrent.futures.Executor. Received: executor={executor!r}. {mend}")
-    context = getattr(executor, "_mp_context", None)
-    if context is not None and context.get_start_method() == "fork":
-        raise ValueError(
-            "executor must not fork processes, since TensorFlow hangs in a process forked from one that has used it. "
-            f"Received: executor={executor!r}. Leave it out, or make it with "
-            "mp_context=multiprocessing.get_context('spawn')."
-        )
     return executor
 
 
@@ -54,13 +47,14 @@ def in_executor(executor: Executor, configurations: list[Configuration]) -> Iter
             f"executor={executor!r} cannot run a sweep: {_text(error)}. It must not be shut down, and its workers must "
             "be able to import keras_initlab."
         ) from error
+    work = _apart if _forks(executor) else trial
     futures: dict[Future[Row], Configuration] = {}
     suspects: list[Configuration] = []
     try:
         died: BaseException | None = None
         try:
             for configuration in configurations:
-                futures[executor.submit(trial, configuration)] = configuration
+                futures[executor.submit(work, configuration)] = configuration
         except RuntimeError as refusal:  # broken, or shut down
             died = refusal
         for future in as_completed(futures):
@@ -72,7 +66,7 @@ def in_executor(executor: Executor, configurations: list[Configuration]) -> Iter
             else:
                 suspects.append(futures[future])
         while suspects and died is None:
-            future = executor.submit(_again, suspects[0])
+            future = executor.submit(_again, work, suspects[0])
             futures[future] = suspects[0]
             ended = _error(future)
             if isinstance(ended, (BrokenExecutor, CancelledError)):
@@ -95,9 +89,20 @@ def _error(future: Future[Row]) -> BaseException | None:
         return error
 
 
-def _again(configuration: Configuration) -> Row:
+def _forks(executor: Executor) -> bool:
+    context = getattr(executor, "_mp_context", None)
+    return context is not None and context.get_start_method() == "fork"
+
+
+def _apart(configuration: Configuration) -> Row:
+    """A trial in a process of its own: in one that was forked, TensorFlow waits forever for threads left behind."""
+    (row,) = in_local_processes([configuration], 1)
+    return row
+
+
+def _again(work: Callable[[Configuration], Row], configuration: Configuration) -> Row:
     """A trial by another name: Dask holds what has the same name and arguments for the same task."""
-    return trial(configuration)
+    return work(configuration)
 
 
 def _ready() -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
+import keras
 import pytest
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.context import RequestContext
@@ -154,10 +155,14 @@ def test_workers_of_another_executor(tmp_path):
         sweep({}, executor, tmp_path, workers=2)
 
 
-def test_a_pool_that_forks(tmp_path):
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(1, context) as pool, pytest.raises(ValueError, match=r"executor must not fork.*'spawn'"):
-        sweep({}, pool, tmp_path)
+@pytest.mark.lab
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
+def test_a_pool_that_forks_after_tensorflow_was_used(tmp_path):
+    assert float(keras.ops.sum(keras.ops.ones((300, 300)) @ keras.ops.ones((300, 300)))) == 300**3
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        runs = sweep({"depth": 2, "width": 8, "steps": 3}, pool, tmp_path, verbose=False)
+    assert [row["error"] for row in runs] == [None]
+    assert len(lines(tmp_path)) == 1
 
 
 def test_an_executor_that_was_shut_down(tmp_path):
