@@ -17,6 +17,12 @@ from .unrolled import unrolled
 K = keras.layers
 
 
+@pytest.fixture(autouse=True)
+def _same_weights():
+    # Of 80 steps the gradients differ by 1e-5 under some weights: the orders of the sums differ.
+    keras.utils.set_random_seed(0)
+
+
 def assert_steps(profile, layer, states, gradients):
     """Rows of one layer; states and gradients by step and number of the state."""
     names = ["", "c/"][: len(states[0])]

@@ -118,6 +118,7 @@ def test_a_sweep_shows_what_differs():
 
 
 def test_a_frame_has_numbers(tmp_path):
+    pytest.importorskip("pandas")
     frame = Sweep(made(3), tmp_path).to_dataframe()
     assert frame["accuracy"].tolist()[1:] == [1 / 3, 2 / 3]
     assert frame["accuracy"].isna().tolist() == [True, False, False]
