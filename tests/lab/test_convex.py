@@ -8,6 +8,9 @@ from keras_initlab import lab
 from keras_initlab.lab.experiments.convex import loss_and_gradient
 from keras_initlab.lab.images import images
 
+# One process makes what they share.
+pytestmark = pytest.mark.xdist_group("convex")
+
 
 @pytest.fixture(scope="module")
 def result():

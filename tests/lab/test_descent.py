@@ -69,6 +69,7 @@ def test_adam_is_that_of_keras():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), mine, rtol=1e-5)
 
 
+@pytest.mark.lab
 def test_without_training_no_start_is_told_to_be_good():
     result = lab.run("optimizers", width=8, training=5, steps=20, verbose=0)
     failed = [check.what for check in result.checks if not check.holds]

@@ -19,6 +19,7 @@ def test_wide_networks_and_large_weights_stay_near_their_start():
         assert length[0] / relative[0] == pytest.approx(scale * math.sqrt(2 * width), rel=error)
 
 
+@pytest.mark.lab
 def test_networks_that_cannot_learn_are_told():
     result = lab.run("weights-stay", width=2, depth=1, steps=10, verbose=0)
     assert next(check for check in result.checks if check.what.startswith("loss")).holds is False

@@ -7,6 +7,9 @@ from keras_initlab import lab
 from keras_initlab.lab.experiments.symmetry import _expected
 from keras_initlab.lab.images import images
 
+# One process makes what they share.
+pytestmark = pytest.mark.xdist_group("symmetry")
+
 
 @pytest.fixture(scope="module")
 def result():

@@ -72,6 +72,7 @@ def test_a_row_is_plain_and_whole():
     assert set(row["versions"]) >= {"python", "keras", "tensorflow", "keras_initlab"}
 
 
+@pytest.mark.lab
 def test_training_learns_and_is_the_same_again():
     rows = [run(width=32, steps=60, optimizer="Adam", learning_rate=0.01, seed=seed) for seed in (1, 1, 2)]
     assert all(row["accuracy"] > 0.7 and row["loss_last"] < row["loss_first"] / 2 for row in rows)
