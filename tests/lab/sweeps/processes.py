@@ -1,6 +1,8 @@
 """Sweeps in a process of their own, and the processes that they start."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -29,12 +31,18 @@ def script(folder, grid, out, workers=2, text=SWEEP):
     return path
 
 
-def started(path, **options):
-    """The script, running, in a group of processes of its own."""
+@contextlib.contextmanager
+def started(path):
+    """The script, running, in a group of processes of its own, of which none is left afterwards."""
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PATH)}
-    command = [sys.executable, str(path)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment, start_new_session=True, **pipes, **options)
+    command = [sys.executable, str(path)]
+    with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as process:
+        try:
+            yield process
+        finally:
+            if group(process):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def finished(path, timeout=240):
