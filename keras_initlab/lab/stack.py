@@ -16,7 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-__all__ = ["Stack", "Trained", "gaussian", "orthogonal", "projected"]
+from keras_initlab.lab.arrays import profile_of
+from keras_initlab.lab.experiment import Run
+
+__all__ = ["Stack", "Trained", "gaussian", "keep_deepest", "orthogonal", "projected"]
 
 Array = npt.NDArray[Any]
 
@@ -202,3 +205,13 @@ def _losses(said: Any, y: Any) -> Any:
 def _batches(examples: int, batch: int, steps: int, generator: np.random.Generator) -> list[Array]:
     order = np.concatenate([generator.permutation(examples) for _ in range(-(-steps * batch // examples))])
     return [order[i * batch : (i + 1) * batch] for i in range(steps)]
+
+
+def keep_deepest(run: Run, stack: Stack, x: Any, networks: dict[str, int]) -> None:
+    """Keeps Profiles before training of some of the deepest networks, by their place among these."""
+    outputs: dict[str, dict[tuple[str, str], Any]] = {name: {} for name in networks}
+    for i, h in enumerate(stack.layers(x), 1):
+        for name, network in networks.items():
+            outputs[name][f"layer_{i}", "activation"] = h[network]
+    for name, tensors in outputs.items():
+        run.keep(name, profile_of(tensors))
