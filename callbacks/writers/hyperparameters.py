@@ -76,9 +76,10 @@ def session_event(hparams: HParams) -> bytes:
     return bytes(event.SerializeToString())
 
 
-def session_end_event() -> bytes:
-    """The event that says that a run has ended."""
-    end = plugin_data_pb2.SessionEndInfo(status="STATUS_SUCCESS", end_time_secs=time.time())
+def session_end_event(succeeded: bool = True) -> bytes:
+    """The event that says that a run has ended, and how."""
+    status = "STATUS_SUCCESS" if succeeded else "STATUS_FAILURE"
+    end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
     event = event_pb2.Event(wall_time=time.time())
     event.summary.value.add(
         tag=metadata.SESSION_END_INFO_TAG,

@@ -25,7 +25,7 @@ def profile_of(tensors: Mapping[tuple[str, str], Any], step: int = 0) -> Profile
     keys = [(depth[layer], layer, quantity, None) for layer, quantity in tensors]
     rows = [_statistics(np.asarray(array)) for array in tensors.values()]
     columns = {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
-    # Without the zeros' sign and the halves of what float32 cannot hold, which the bins do not tell apart either.
+    # Bins are those of float32; what lies beyond it is left out of them.
     with np.errstate(over="ignore"):
         values = [np.asarray(array, np.float32).ravel() for array in tensors.values()]
     first = np.repeat(np.arange(len(values)) * RAW_BINS, [len(v) for v in values])

@@ -53,7 +53,7 @@ def _digits() -> tuple[Array, Array, Array, Array]:
             "The digits come with scikit-learn, which is not installed: pip install 'keras_initlab[lab]'."
         ) from error
     x, y = load_digits(return_X_y=True)
-    # The files' own order: the test images are by other writers than the training images.
+    # In the file's own order: shuffled, images by the same hand would stand on both sides.
     return x[450:], y[450:], x[:450], y[:450]
 
 

@@ -57,9 +57,11 @@ class HParamsFiles:
 def session(row: Row) -> bytes:
     """The event file of one run: its configuration, its numbers as scalars, and how it ended."""
     from tensorboard.compat.proto import event_pb2
-    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
+    from tensorboard.plugins.hparams import summary_v2
     from tensorboard.plugins.scalar.summary_v2 import scalar_pb
     from tensorboard.summary.writer.record_writer import RecordWriter
+
+    from keras_initlab.callbacks.writers.hyperparameters import session_end_event
 
     now = time.time()
     start = now - (row["seconds"] or 0.0)
@@ -74,16 +76,9 @@ def session(row: Row) -> bytes:
         if row[name] is not None:
             step = 0 if name.endswith(("_first", "_before")) else row["steps"]
             events.append(event_pb2.Event(wall_time=now, step=step, summary=scalar_pb(name, row[name])))
-    status = api_pb2.STATUS_SUCCESS if row["error"] is None else api_pb2.STATUS_FAILURE
-    end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=now)
-    events.append(event_pb2.Event(wall_time=now))
-    events[-1].summary.value.add(
-        tag=metadata.SESSION_END_INFO_TAG,
-        metadata=metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end)),
-        tensor=metadata.NULL_TENSOR,
-    )
     content = io.BytesIO()
     writer = RecordWriter(content)
     for event in events:
         writer.write(event.SerializeToString())
+    writer.write(session_end_event(succeeded=row["error"] is None))
     return content.getvalue()
